@@ -1,0 +1,145 @@
+"""What the environment says, read in one place and without judgement.
+
+`settings.py` must be importable with any environment, so nothing here raises: what is missing is empty, what cannot be
+read is kept in `Environment.unreadable`, and `checks.py` says what to do about it.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+
+SERVICES = ("AMQP_URL", "DATABASE_URL", "REDIS_URL")
+TRUE = {"1", "true", "yes", "on"}
+
+DatabaseConfig = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The environment's variables, parsed.
+
+    `unreadable` maps a variable's name to what is wrong with it. It never repeats a value: values hold passwords.
+    """
+
+    amqp_url: str = ""
+    database_url: str = ""
+    redis_url: str = ""
+    secret_key: str = ""
+    installation: str = ""
+    debug: bool = False
+    public_url: str = "http://localhost:8000"
+    allowed_hosts: tuple[str, ...] = ()
+    csrf_trusted_origins: tuple[str, ...] = ()
+    apps: tuple[str, ...] = ("demo",)
+    home: str = ""
+    result_backend: str = "django-db"
+    log_level: str = "INFO"
+    journal: DatabaseConfig = field(default_factory=dict)
+    targets: dict[str, DatabaseConfig] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def missing_services(self) -> list[str]:
+        """Those of the three services that are not named."""
+        return [name for name in SERVICES if not getattr(self, name.lower())]
+
+    @property
+    def has_services(self) -> bool:
+        """Whether any of the three services is named."""
+        return len(self.missing_services) < len(SERVICES)
+
+    @property
+    def websocket_origin(self) -> str:
+        """`public_url` as a websocket's origin."""
+        parts = urlsplit(self.public_url)
+        return f"{'wss' if self.secure else 'ws'}://{parts.netloc}"
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach the site by https."""
+        return urlsplit(self.public_url).scheme == "https"
+
+
+def read(variables: Mapping[str, str] = os.environ) -> Environment:
+    """Parse `variables`; never raises."""
+    unreadable: dict[str, str] = {}
+
+    def text(name: str, default: str = "") -> str:
+        return variables.get(name, "").strip() or default
+
+    def several(name: str, default: str = "") -> tuple[str, ...]:
+        return tuple(part.strip() for part in variables.get(name, default).split(",") if part.strip())
+
+    public_url = text("PUBLIC_URL", "http://localhost:8000").rstrip("/")
+    if urlsplit(public_url).scheme not in {"http", "https"} or not urlsplit(public_url).hostname:
+        unreadable["PUBLIC_URL"] = "it must be the address people use, such as https://batches.example.com"
+        public_url = "http://localhost:8000"
+    local = ("localhost", "127.0.0.1", "[::1]")
+    hosts = several("ALLOWED_HOSTS") or tuple(dict.fromkeys((urlsplit(public_url).hostname or "localhost", *local)))
+
+    journal: DatabaseConfig = {}
+    if url := text("DATABASE_URL"):
+        journal = _database("DATABASE_URL", url, unreadable)
+        if journal and journal["ENGINE"] != "django.db.backends.postgresql":
+            unreadable["DATABASE_URL"] = "the journal needs PostgreSQL, as postgresql://user:password@host:5432/name"
+
+    level = text("LOG_LEVEL", "INFO").upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        unreadable["LOG_LEVEL"] = "it must be one of DEBUG, INFO, WARNING, ERROR"
+        level = "INFO"
+
+    return Environment(
+        amqp_url=text("AMQP_URL"),
+        database_url=text("DATABASE_URL"),
+        redis_url=text("REDIS_URL"),
+        secret_key=text("SECRET_KEY"),
+        installation=text("COORDINATION_INSTALLATION"),
+        debug=text("DEBUG", "0").lower() in TRUE,
+        public_url=public_url,
+        allowed_hosts=hosts,
+        csrf_trusted_origins=several("CSRF_TRUSTED_ORIGINS"),
+        apps=several("COORDINATION_APPS", "demo"),
+        home=text("ORCHESTRATOR_HOME"),
+        result_backend=text("CELERY_RESULT_BACKEND", "django-db"),
+        log_level=level,
+        journal=journal,
+        targets=_targets(text("TARGET_DATABASES"), unreadable),
+        unreadable=unreadable,
+    )
+
+
+def _targets(text: str, unreadable: dict[str, str]) -> dict[str, DatabaseConfig]:
+    """Parse `alias=url,alias=url`. A comma inside a URL is kept unless what follows looks like the next alias."""
+    targets: dict[str, DatabaseConfig] = {}
+    for part in re.split(r",\s*(?=[A-Za-z_]\w*=)", text.strip().strip(",")):
+        if not part:
+            continue
+        alias, separator, url = part.strip().partition("=")
+        if not separator or not re.fullmatch(r"[A-Za-z_]\w*", alias):
+            unreadable["TARGET_DATABASES"] = "it must be a list alias=url,alias=url"
+        elif alias == "default":
+            unreadable["TARGET_DATABASES"] = "the alias default is the journal's, call the target something else"
+        elif alias in targets:
+            unreadable["TARGET_DATABASES"] = f"the alias {alias} is named twice"
+        else:
+            config = _database("TARGET_DATABASES", url, unreadable)
+            if config:
+                targets[alias] = config
+    return targets
+
+
+def _database(name: str, url: str, unreadable: dict[str, str]) -> DatabaseConfig:
+    """Django's settings of the database at `url`; empty, and noted, if it cannot be read."""
+    try:
+        config: DatabaseConfig = environ.Env.db_url_config(url)
+    except Exception:  # whatever the parser trips over, the remedy is the same
+        config = {}
+    if not config.get("NAME") or not str(config.get("ENGINE", "")).startswith("django.db.backends."):
+        unreadable[name] = "a database is written as postgresql://user:password@host:5432/name"
+        return {}
+    return config
