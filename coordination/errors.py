@@ -1,0 +1,68 @@
+"""Errors people meet. A class's docstring is its message, and says how to mend it; ``{names}`` are filled in."""
+
+from typing import Any
+
+
+class CoordinationError(Exception):
+    """Something went wrong in coordination."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+        text = " ".join((type(self).__doc__ or "").split())
+        super().__init__(text.format(**{k: ", ".join(v) if isinstance(v, list) else v for k, v in values.items()}))
+
+
+class RequestError(CoordinationError):
+    """The request is wrong; nothing was recorded, and asking the same again will not help."""
+
+
+class DatabaseNotGranted(RequestError):
+    """Customer {customer} has no database {name!r}; it has: {granted}. Grant it in the admin, or correct the plan."""
+
+
+class UnknownCustomer(RequestError):
+    """There is no customer {slug!r}; there are: {known}."""
+
+
+class UnknownPlan(RequestError):
+    """There is no plan {name!r}; there are: {known}. A plan is found in plans.py of an installed app."""
+
+
+class BadParameter(RequestError):
+    """Parameter {name}: {problem}"""
+
+
+class NothingToDo(RequestError):
+    """Plan {plan} yields no task for these parameters; a batch needs at least one."""
+
+
+class TooManyBranches(RequestError):
+    """Plan {plan} yields more than {limit:,} tasks; split the load into several batches."""
+
+
+class PlanTooSlow(RequestError):
+    """Plan {plan} took longer than {seconds} s to list its tasks; do slow work in the tasks, not in the plan."""
+
+
+class ArgumentsTooLarge(RequestError):
+    """Arguments of task {number} are {size:,} bytes of JSON, over {limit:,}: store the data and pass its name."""
+
+
+class ArgumentsNotJson(RequestError):
+    """Arguments of task {number} are not plain JSON: {problem}"""
+
+
+class GuaranteeBelowFloor(RequestError):
+    """This batch would be "{guarantee}", weaker than "{floor}", which customer {customer} requires."""
+
+
+class AliasNotTwoPhase(RequestError):
+    """Database {alias!r} is not in COORDINATION_DATABASES; add it with {{"two_phase": "require"}}."""
+
+
+class InsideAtomic(RequestError):
+    """A batch cannot be launched inside transaction.atomic(): it would vanish, or run too early, with that block."""
+
+
+class KeyReused(CoordinationError):
+    """Idempotency key {key!r} belongs to batch {batch} of {customer}, which was another request."""

@@ -1,0 +1,75 @@
+"""Rules of the deciding side that live outside one batch's coordinator: claiming, taking over, answering strays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .effects import Tell
+from .messages import Order, OrderItem, Started, Stop, ToManager, Votes
+from .states import Decision, Kind
+
+
+class Takeover(StrEnum):
+    """The steps of taking a batch over, in the only order that is safe.
+
+    The epoch is raised before the journal is read, so that nothing the former manager still writes can be missed;
+    it is read in a new statement, so that it sees what that write waited for.
+    """
+
+    RAISE_EPOCH = "raise_epoch"
+    READ_JOURNAL = "read_journal"
+    CONSUME = "consume"
+    RESUME = "resume"
+    WAIT_FOR_ANSWERS = "wait_for_answers"
+    REDISPATCH = "redispatch"
+
+
+TAKEOVER = tuple(Takeover)
+
+ANSWER_SECONDS = 2.0
+"""How long ``inquire`` and ``still_held`` wait for their answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrayFacts:
+    """What the journal says of the batch a stray names, read after the stray arrived and from the primary.
+
+    ``adopted`` maps each gid of the stray that is adopted to whether it is finished.
+    """
+
+    known: bool
+    decision: Decision | None = None
+    ended: bool = False
+    adopted: Mapping[str, bool] | None = None
+
+
+@dataclass(frozen=True)
+class PutBack:
+    """The batch is open: declare its queue, publish the message there, then acknowledge the stray."""
+
+
+def answer_stray(message: ToManager, facts: StrayFacts) -> PutBack | tuple[Tell, ...]:
+    """What to do with a message whose batch queue was gone; acknowledge it when that is done.
+
+    Rule 6 of the protocol: a decided batch answers each vote for its gid; an unknown batch is rolled back
+    (presumed abort). ``started`` of a batch that is over is answered with ``stop``.
+    """
+    if facts.known and not facts.ended:
+        return PutBack()
+    if isinstance(message, Started):
+        return (Tell(process=message.process, message=Stop(batch=message.batch)),)
+    if not isinstance(message, Votes):
+        return ()
+    adopted = facts.adopted or {}
+    orders = []
+    for item in message.items:
+        if item.vote is Decision.ROLLBACK or item.kind is Kind.READ_ONLY:
+            continue
+        outcome = facts.decision if facts.decision is not None and item.gid in adopted else Decision.ROLLBACK
+        orders.append(OrderItem(gid=item.gid, outcome=outcome, alias=item.alias, proof=item.proof))
+    return (Tell(process=message.process, message=Order(batch=message.batch, items=tuple(orders))),) if orders else ()
+
+
+def repeat_delay(repeats: int) -> float:
+    """Seconds to wait before saying again what is not finished, after ``repeats`` times."""
+    return min(1.5 * 1.5**repeats, 30.0)
