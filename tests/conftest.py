@@ -1,0 +1,207 @@
+"""The services behind the tests, and the site on them.
+
+**When things start.** Where every server will listen is settled when this file is imported, and written into the
+environment before Django reads its settings. The servers themselves start when a test first asks for them: the
+simulation and most unit tests run without any. All tests run in one pytest process, in this order: unit, simulation,
+contract, integration.
+
+**Which database a test sees.**
+
+- Unit tests marked `django_db` get pytest-django's own empty `test_…` databases, on the private PostgreSQL servers.
+- Integration tests use the site's real databases, through `site.manage(…)`, `site.query(alias, sql)`, the processes they
+  start, and with the fixture `orm` through Django's ORM in the test's own process. Do not mark these `django_db`.
+
+**Fixtures**: `rabbitmq`, `postgres`, `postgres2`, `redis` (a running server each), `site` (all four, migrated), `orm`,
+`own` (makes further servers of a test's own). What a test starts on `site` is stopped at its end; a module's own fixture
+that starts a node for all of its tests uses `with site.node(): yield`.
+
+When a test fails, its report shows the tail of the log of each process of the site.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.services import PostgreSQL, RabbitMQ, Redis, Scratch, Site
+
+Server = TypeVar("Server", PostgreSQL, RabbitMQ, Redis)
+
+SCRATCH = Scratch()
+RABBITMQ = RabbitMQ(scratch=SCRATCH)
+POSTGRES = PostgreSQL("postgres1", scratch=SCRATCH, databases=["journal", "demo_ledger", "demo_warehouse"])
+POSTGRES2 = PostgreSQL("postgres2", scratch=SCRATCH, databases=["demo_crm"])
+REDIS = Redis(scratch=SCRATCH)
+SITE = Site(scratch=SCRATCH, rabbitmq=RABBITMQ, postgres=POSTGRES, postgres2=POSTGRES2, redis=REDIS)
+
+for name in [*os.environ]:
+    if name.startswith(("COORDINATION_", "CELERY_", "DJANGO_")) or name in (
+        *(
+            "AMQP_URL",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "TARGET_DATABASES",
+            "DEBUG",
+            "ALLOWED_HOSTS",
+            "CSRF_TRUSTED_ORIGINS",
+        ),
+        *("PUBLIC_URL", "SECRET_KEY", "ORCHESTRATOR_HOME", "LOG_LEVEL"),
+    ):
+        del os.environ[name]
+os.environ.update(SITE.settings)
+os.environ["DJANGO_SETTINGS_MODULE"] = "orchestrator_site.settings"
+
+import django  # noqa: E402
+
+django.setup()
+
+from django.db import connections  # noqa: E402
+from django.db.backends.base.base import BaseDatabaseWrapper  # noqa: E402
+from django.db.backends.signals import connection_created  # noqa: E402
+from pytest_django import DjangoDbBlocker  # noqa: E402
+
+ORDER = ("unit", "simulation", "contract", "integration")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A polite end (SIGTERM) clears up as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first, whatever the order on the command line."""
+
+    def place(item: pytest.Item) -> int:
+        folder = next((part for part in reversed(item.path.parts) if part in ORDER), "")
+        return ORDER.index(folder) if folder else len(ORDER)
+
+    items.sort(key=place)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what is left, however the run ended."""
+    SITE.stop_processes()
+    for server in (RABBITMQ, POSTGRES, POSTGRES2, REDIS):
+        server.stop()
+    SCRATCH.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show the site's logs with a failure."""
+    report: Any = yield
+    if report.failed and report.when != "teardown":
+        for process in SITE.processes:
+            report.sections.append((f"log of {process!r}", process.tail(60)))
+    return report
+
+
+# Servers.
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> RabbitMQ:
+    """RabbitMQ, running."""
+    RABBITMQ.start()
+    return RABBITMQ
+
+
+@pytest.fixture(scope="session")
+def postgres() -> PostgreSQL:
+    """The PostgreSQL server of the journal and of the targets demo_ledger and demo_warehouse, running."""
+    POSTGRES.start()
+    return POSTGRES
+
+
+@pytest.fixture(scope="session")
+def postgres2() -> PostgreSQL:
+    """The PostgreSQL server of the target demo_crm, running."""
+    POSTGRES2.start()
+    return POSTGRES2
+
+
+@pytest.fixture(scope="session")
+def redis() -> Redis:
+    """Redis, running."""
+    REDIS.start()
+    return REDIS
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[..., Any]]:
+    """Makes a server of the test's own: `own(PostgreSQL, "small", max_prepared_transactions=5)`, started, stopped after."""
+    made: list[Any] = []
+
+    def make(kind: type[Any], name: str, **options: Any) -> Any:
+        server = kind(name, scratch=SCRATCH, **options)
+        made.append(server)
+        server.start()
+        return server
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+# The site.
+
+
+@pytest.fixture(scope="session")
+def whole_site(rabbitmq: RabbitMQ, postgres: PostgreSQL, postgres2: PostgreSQL, redis: Redis) -> Site:
+    """The site, all services up and all tables made; for fixtures that outlive a test."""
+    SITE.start()
+    return SITE
+
+
+@pytest.fixture
+def site(whole_site: Site) -> Iterator[Site]:
+    """The site. Services that a test stopped are started again before the next; its processes are stopped after it."""
+    whole_site.start()
+    before = list(whole_site.processes)
+    yield whole_site
+    whole_site.stop_processes(keep=before)
+
+
+# Django in the test's own process.
+
+_wrappers: list[BaseDatabaseWrapper] = []
+
+
+def _remember(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    if not any(known is connection for known in _wrappers):
+        _wrappers.append(connection)
+
+
+connection_created.connect(_remember)
+
+
+def _close_all_connections() -> None:
+    """Close the connections of every thread, so that the next statement connects by the settings of then."""
+    for wrapper in _wrappers:
+        wrapper.inc_thread_sharing()
+        try:
+            wrapper.close()
+        finally:
+            wrapper.dec_thread_sharing()
+    _wrappers.clear()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(postgres: PostgreSQL, postgres2: PostgreSQL) -> None:
+    """pytest-django makes its test databases on our servers: have them running before it does."""
+
+
+@pytest.fixture
+def orm(site: Site, django_db_blocker: DjangoDbBlocker) -> Iterator[Site]:
+    """Django's ORM, in this process, on the site's real databases, without a transaction around the test."""
+    before = {alias: connections.settings[alias]["NAME"] for alias in connections}
+    _close_all_connections()
+    for alias, (_, name) in site.databases.items():
+        connections.settings[alias]["NAME"] = name
+    with django_db_blocker.unblock():
+        yield site
+        _close_all_connections()
+    for alias, name in before.items():
+        connections.settings[alias]["NAME"] = name
