@@ -6,6 +6,7 @@ read is kept in `Environment.unreadable`, and `checks.py` says what to do about 
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,7 +137,9 @@ def _targets(text: str, unreadable: dict[str, str]) -> dict[str, DatabaseConfig]
 def _database(name: str, url: str, unreadable: dict[str, str]) -> DatabaseConfig:
     """Django's settings of the database at `url`; empty, and noted, if it cannot be read."""
     try:
-        config: DatabaseConfig = environ.Env.db_url_config(url)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the parser's would repeat the URL, password and all
+            config: DatabaseConfig = environ.Env.db_url_config(url)
     except Exception:  # whatever the parser trips over, the remedy is the same
         config = {}
     if not config.get("NAME") or not str(config.get("ENGINE", "")).startswith("django.db.backends."):

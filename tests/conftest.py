@@ -8,12 +8,12 @@ contract, integration.
 **Which database a test sees.**
 
 - Unit tests marked `django_db` get pytest-django's own empty `test_…` databases, on the private PostgreSQL servers.
-- Integration tests use the site's real databases, through `site.manage(…)`, `site.query(alias, sql)`, the processes they
-  start, and with the fixture `orm` through Django's ORM in the test's own process. Do not mark these `django_db`.
+- Integration tests use the site's real databases, through `site.manage(…)`, `site.query(alias, sql)`, the processes
+  they start, and with the fixture `orm` through Django's ORM in the test's own process. Do not mark these `django_db`.
 
 **Fixtures**: `rabbitmq`, `postgres`, `postgres2`, `redis` (a running server each), `site` (all four, migrated), `orm`,
-`own` (makes further servers of a test's own). What a test starts on `site` is stopped at its end; a module's own fixture
-that starts a node for all of its tests uses `with site.node(): yield`.
+`own` (makes further servers of a test's own). What a test starts on `site` is stopped at its end; a module's own
+fixture that starts a node for all its tests asks for `whole_site` and does `with whole_site.node(): yield`.
 
 When a test fails, its report shows the tail of the log of each process of the site.
 """
@@ -36,20 +36,10 @@ POSTGRES2 = PostgreSQL("postgres2", scratch=SCRATCH, databases=["demo_crm"])
 REDIS = Redis(scratch=SCRATCH)
 SITE = Site(scratch=SCRATCH, rabbitmq=RABBITMQ, postgres=POSTGRES, postgres2=POSTGRES2, redis=REDIS)
 
-for name in [*os.environ]:
-    if name.startswith(("COORDINATION_", "CELERY_", "DJANGO_")) or name in (
-        *(
-            "AMQP_URL",
-            "DATABASE_URL",
-            "REDIS_URL",
-            "TARGET_DATABASES",
-            "DEBUG",
-            "ALLOWED_HOSTS",
-            "CSRF_TRUSTED_ORIGINS",
-        ),
-        *("PUBLIC_URL", "SECRET_KEY", "ORCHESTRATOR_HOME", "LOG_LEVEL"),
-    ):
-        del os.environ[name]
+for variable in [name for name in os.environ if name.startswith(("COORDINATION_", "CELERY_", "DJANGO_"))]:
+    del os.environ[variable]
+for variable in ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "LOG_LEVEL"):
+    os.environ.pop(variable, None)
 os.environ.update(SITE.settings)
 os.environ["DJANGO_SETTINGS_MODULE"] = "orchestrator_site.settings"
 
@@ -131,7 +121,7 @@ def redis() -> Redis:
 
 @pytest.fixture
 def own() -> Iterator[Callable[..., Any]]:
-    """Makes a server of the test's own: `own(PostgreSQL, "small", max_prepared_transactions=5)`, started, stopped after."""
+    """Makes a running server for this test alone: `own(PostgreSQL, "small", max_prepared_transactions=5)`."""
     made: list[Any] = []
 
     def make(kind: type[Any], name: str, **options: Any) -> Any:

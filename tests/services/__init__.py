@@ -1,8 +1,10 @@
 """Private servers and processes for the tests, started from installed programs and gone when the test run is.
 
-    RabbitMQ, PostgreSQL, Redis    each with start(), stop(), kill(), restart(), url; loopback only, data in a temporary folder
+    RabbitMQ, PostgreSQL, Redis    each with start(), stop(), kill(), restart(), url
     Process                        a program of ours under test, with its log
     Site                           the whole site on such servers: its environment, commands, nodes, workers and web
+
+The servers listen on the loopback interface only and keep their data in a temporary folder.
 
 Ports are chosen when an object is made and kept over restarts, so its `url` can be handed out before it runs.
 Nothing outlives the test run, whatever ends it: see `reaper.py`.

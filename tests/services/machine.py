@@ -68,8 +68,8 @@ def wait_until(
 ) -> T:
     """Call `condition` until it returns something true, and return that.
 
-    Raises `TimeoutError` after `timeout` seconds, saying `what` was waited for and what was last returned. Exceptions of
-    `condition` pass through.
+    Raises `TimeoutError` after `timeout` seconds, saying `what` was waited for and what was last returned. Exceptions
+    of `condition` pass through.
     """
     until = time.monotonic() + timeout
     while True:

@@ -144,6 +144,38 @@ class Process:
         self._scratch.ended(self.pid)
 
 
+def run(
+    command: Sequence[str], *, scratch: Scratch, timeout: float, input: str | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run` with its output captured as text, and nothing of it outlives the test run or the time limit.
+
+    Raises `ProcessFailed` with what it wrote when `timeout` seconds have passed.
+    """
+    with subprocess.Popen(
+        list(command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    ) as popen:
+        scratch.started(popen.pid)
+        try:
+            output, errors = popen.communicate(input, timeout)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(popen.pid, signal.SIGKILL)
+            output, errors = popen.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                words = f"{' '.join(command)} still ran after {timeout:g} s:"
+                raise ProcessFailed(f"{words}\n{output}\n{errors}") from None
+            raise
+        finally:
+            scratch.ended(popen.pid)
+    return subprocess.CompletedProcess(list(command), popen.returncode, output, errors)
+
+
 def children_of(parent: int) -> list[int]:
     """Process ids of all living children of `parent`, in order of their ids."""
     found = []

@@ -3,14 +3,13 @@
 import json
 import os
 import secrets
-import subprocess
 from dataclasses import dataclass
 from typing import Any
 
 import amqp
 
 from tests.services.machine import Scratch, find_program, free_port, is_listening, wait_until
-from tests.services.process import Process, ProcessFailed
+from tests.services.process import Process, ProcessFailed, run
 
 PACKAGE = "rabbitmq-server"
 FOLDER = "/usr/lib/rabbitmq/bin"  # Debian's programs on PATH insist on running as the account rabbitmq; these do not
@@ -133,15 +132,12 @@ class RabbitMQ:
 
     def ctl(self, *arguments: str, timeout: float = 60) -> str:
         """Run rabbitmqctl (0.4 s on an idle machine) and return what it prints."""
-        done = subprocess.run(
+        done = run(
             [find_program("rabbitmqctl", FOLDER, package=PACKAGE), "-q", "-n", self.node, *arguments],
+            scratch=self._scratch,
+            timeout=timeout,
             env=self._environment(),
             cwd=self._home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
         )
         if done.returncode:
             raise ProcessFailed(f"rabbitmqctl {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
@@ -228,5 +224,6 @@ class RabbitMQ:
             "RABBITMQ_CONF_ENV_FILE": str(home / "rabbitmq-env.conf"),
             # Makes its start script become the node instead of waiting for it, so that signals reach the node.
             "RUNNING_UNDER_SYSTEMD": "1",
+            "RABBITMQ_CTL_ERL_ARGS": "-start_epmd false",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
         }

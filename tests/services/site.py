@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 
 from tests.services.machine import Scratch, free_port, wait_until
 from tests.services.postgresql import PostgreSQL
-from tests.services.process import Process, ProcessFailed
+from tests.services.process import Process, ProcessFailed, run
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.redis import Redis
 
@@ -112,15 +112,13 @@ class Site:
         input: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run any command in the project's folder with the site's environment."""
-        done = subprocess.run(
-            list(command),
+        done = run(
+            command,
+            scratch=self._scratch,
+            timeout=timeout,
+            input=input,
             env={**self.env, **(env or {})},
             cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            input=input or "",
         )
         if check and done.returncode:
             words = " ".join(command[1:3])

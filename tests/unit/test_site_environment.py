@@ -1,0 +1,109 @@
+"""What the site makes of its environment: half a configuration is refused, with the remedy."""
+
+import pytest
+from django.core.checks import CheckMessage
+
+from orchestrator_site.checks import problems
+from orchestrator_site.environment import read
+from orchestrator_site.routers import SiteRouter
+
+COMPLETE = {
+    "AMQP_URL": "amqp://guest:s3cret@mq.example/",
+    "DATABASE_URL": "postgresql://app:s3cret@db.example:5432/journal",
+    "REDIS_URL": "redis://redis.example:6379/0",
+    "TARGET_DATABASES": "acme_ledger=postgresql://app:s3cret@one.example/ledger,acme_crm=mysql://app:x@two.example/crm",
+    "SECRET_KEY": "a long random text that nobody else knows, honestly",
+    "COORDINATION_INSTALLATION": "00c0ffee",
+}
+
+
+def found(**changes: str | None) -> list[CheckMessage]:
+    """What the checks say of the complete environment with `changes`; None takes a variable away."""
+    variables = {name: value for name, value in {**COMPLETE, **changes}.items() if value is not None}
+    return problems(read(variables))
+
+
+def test_a_complete_environment_is_accepted() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize("missing", ["AMQP_URL", "DATABASE_URL", "REDIS_URL"])
+def test_half_a_configuration_names_what_is_missing(missing: str) -> None:
+    [problem] = found(**{missing: None})
+    assert problem.id == "orchestrator_site.E001"
+    assert f"{missing} missing" in problem.msg
+    assert problem.hint and problem.hint.startswith(f"Set {missing}=")
+
+
+def test_no_configuration_at_all_says_what_to_set() -> None:
+    [problem] = problems(read({}))
+    assert problem.id == "orchestrator_site.E001"
+    for name in ("AMQP_URL", "DATABASE_URL", "REDIS_URL"):
+        assert f"{name}=" in (problem.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"SECRET_KEY": None}, "E003"),
+        ({"COORDINATION_INSTALLATION": None}, "E004"),
+        ({"COORDINATION_INSTALLATION": "c0ffee"}, "E004"),
+        ({"COORDINATION_INSTALLATION": "00C0FFEE"}, "E004"),
+        ({"TARGET_DATABASES": None}, "E005"),
+        ({"TARGET_DATABASES": "postgresql://app:s3cret@one.example/ledger"}, "E002"),
+        ({"TARGET_DATABASES": "acme=postgresql://app:s3cret@one.example"}, "E002"),
+        ({"TARGET_DATABASES": "default=postgresql://app:s3cret@one.example/x"}, "E002"),
+        ({"TARGET_DATABASES": "a=postgresql://app:s3cret@h/x,a=postgresql://app:s3cret@h/y"}, "E002"),
+        ({"DATABASE_URL": "nonsense s3cret"}, "E002"),
+        ({"DATABASE_URL": "mysql://app:s3cret@h/x"}, "E002"),
+        ({"PUBLIC_URL": "batches.example.com"}, "E002"),
+        ({"LOG_LEVEL": "LOUD"}, "E002"),
+    ],
+)
+def test_what_is_wrong_is_said_with_a_remedy_and_without_passwords(changes: dict[str, str | None], code: str) -> None:
+    [problem] = found(**changes)
+    assert problem.id == f"orchestrator_site.{code}"
+    assert problem.hint
+    assert "s3cret" not in f"{problem.msg} {problem.hint}"
+
+
+def test_targets_are_read_with_what_their_urls_say() -> None:
+    targets = read(
+        {**COMPLETE, "TARGET_DATABASES": "a=postgresql://u:p%2Fw@h:1/x?sslmode=require, b=postgresql://h/y,"}
+    )
+    assert sorted(targets.targets) == ["a", "b"]
+    assert targets.targets["a"]["PASSWORD"] == "p/w"
+    assert targets.targets["a"]["OPTIONS"] == {"sslmode": "require"}
+    assert targets.unreadable == {}
+
+
+def test_a_secret_key_may_begin_with_a_dollar() -> None:
+    assert read({**COMPLETE, "SECRET_KEY": "$HOME is where"}).secret_key == "$HOME is where"
+
+
+def test_the_public_url_says_who_may_call_and_whether_cookies_are_secure() -> None:
+    plain, secure = read({}), read({"PUBLIC_URL": "https://batches.example.com/"})
+    assert not plain.secure and plain.allowed_hosts == ("localhost", "127.0.0.1", "[::1]")
+    assert secure.secure and secure.allowed_hosts[0] == "batches.example.com"
+    assert secure.websocket_origin == "wss://batches.example.com"
+    assert read({"ALLOWED_HOSTS": "a.example, b.example"}).allowed_hosts == ("a.example", "b.example")
+
+
+@pytest.mark.parametrize(
+    ("database", "app", "allowed"),
+    [
+        ("default", "coordination", True),
+        ("default", "auth", True),
+        ("default", "django_celery_results", True),
+        ("default", "demo", False),
+        ("default", "loads", False),
+        ("demo_ledger", "demo", True),
+        ("demo_ledger", "coordination", False),
+        ("demo_ledger", "auth", False),
+        ("acme_ledger", "demo", False),
+        ("acme_ledger", "loads", True),
+    ],
+)
+def test_tables_are_made_where_they_belong(settings, database: str, app: str, allowed: bool) -> None:
+    settings.COORDINATION_APPS = ["demo", "somewhere.loads"]
+    assert SiteRouter().allow_migrate(database, app) is allowed
