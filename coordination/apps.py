@@ -8,3 +8,6 @@ class CoordinationConfig(AppConfig):
 
     name = "coordination"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from coordination import checks  # noqa: F401  (importing it registers them)

@@ -28,8 +28,32 @@ class UnknownPlan(RequestError):
     """There is no plan {name!r}; there are: {known}. A plan is found in plans.py of an installed app."""
 
 
+class PlanClash(RequestError):
+    """Two plans are called {name!r}: {one} and {other}. Give one of them another `name`."""
+
+
+class BadPlanName(RequestError):
+    """{plan} cannot be called {name!r}: give it a `name` of lower-case letters, digits, "_", "." and "-"."""
+
+
+class NotATask(RequestError):
+    """Plan {plan} yielded {what}, which is no task: yield `some_task.branch(…, database=customer.database("…"))`."""
+
+
+class PlanFailed(RequestError):
+    """Plan {plan} failed while it listed its tasks: {problem}"""
+
+
 class BadParameter(RequestError):
     """Parameter {name}: {problem}"""
+
+
+class BadParameters(RequestError):
+    """The parameters cannot be read: {problem}"""
+
+
+class BadRequest(RequestError):
+    """{name} cannot be {value}: {problem}"""
 
 
 class NothingToDo(RequestError):
@@ -61,8 +85,22 @@ class AliasNotTwoPhase(RequestError):
 
 
 class InsideAtomic(RequestError):
-    """A batch cannot be launched inside transaction.atomic(): it would vanish, or run too early, with that block."""
+    """Inside transaction.atomic() (here of database {alias!r}) a batch can neither be launched, because it would run
+    although that block may yet be rolled back, nor waited for. Do it after the block; a view under ATOMIC_REQUESTS
+    needs @transaction.non_atomic_requests."""
+
+
+class UnknownBatch(RequestError):
+    """There is no batch {id}; a batch's id is the UUID that its launch printed."""
 
 
 class KeyReused(CoordinationError):
     """Idempotency key {key!r} belongs to batch {batch} of {customer}, which was another request."""
+
+
+class JournalUnreachable(CoordinationError):
+    """The journal's database cannot be reached ({problem}), so the outcome is unknown."""
+
+
+class NotEnded(CoordinationError, TimeoutError):
+    """Batch {batch} has not ended within {seconds:g} s; it goes on."""

@@ -1,0 +1,264 @@
+"""Launching: from a request to a batch in the journal.
+
+1.  Outside any transaction: validate the request, run the plan, check every task against the customer's databases.
+2.  In one transaction: the batch, all its branches, the first journal entry. Before it nothing is recorded.
+3.  Afterwards a hint to the nodes (:mod:`.wake`), which the caller sends and which may be lost.
+
+An idempotency key is unique to its customer: the same request with the same key finds the batch that exists.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, InterfaceError, OperationalError, connections
+
+from coordination import conf
+from coordination.branches import BranchSpec
+from coordination.errors import (
+    AliasNotTwoPhase,
+    ArgumentsNotJson,
+    ArgumentsTooLarge,
+    BadRequest,
+    CoordinationError,
+    DatabaseNotGranted,
+    GuaranteeBelowFloor,
+    InsideAtomic,
+    KeyReused,
+    NotATask,
+    NothingToDo,
+    PlanFailed,
+    PlanTooSlow,
+    TooManyBranches,
+    UnknownCustomer,
+)
+from coordination.journal.arguments import MAX_BYTES, NotPlain, dump
+from coordination.journal.insert import NewBatch, NewBranch, insert
+from coordination.journal.parameters import Cleaned, clean
+from coordination.models import Batch, Customer
+from coordination.plans import Plan, get_plan, plan_name
+from coordination.protocol.states import Guarantee
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+logger = logging.getLogger(__name__)
+
+MAX_BRANCHES = 20_000
+PLAN_SECONDS = 10.0
+MIN_DEADLINE = timedelta(seconds=1)
+MAX_DEADLINE = timedelta(days=7)
+MAX_TEXT = 200
+"""Characters of a label, a key, a task's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What somebody wants run. ``customer`` and ``plan`` may be given by name.
+
+    ``on_committed`` and ``on_rolled_back`` are Celery signatures, sent at least once after that end.
+    ``by`` says in words who asks, for the journal, where there is no ``user``.
+    """
+
+    customer: Customer | str
+    plan: type[Plan] | str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    key: str | None = None
+    deadline: timedelta | None = None
+    user: "AbstractBaseUser | None" = None
+    by: str = ""
+    on_committed: Mapping[str, Any] | None = None
+    on_rolled_back: Mapping[str, Any] | None = None
+    relaunch_of: uuid.UUID | None = None
+
+
+@dataclass(frozen=True)
+class Launched:
+    """The batch that a request led to. ``attached``: it existed, under the same idempotency key."""
+
+    id: uuid.UUID
+    attached: bool
+
+
+def record(request: Request) -> Launched:
+    """Put the batch that ``request`` asks for into the journal, or find it there by its idempotency key.
+
+    Raises RequestError when the request is wrong (nothing was recorded), KeyReused when its key belongs to another
+    request, and Django's OperationalError or InterfaceError when the journal's database cannot be reached: then the
+    batch may exist, and repeating the request with the same key finds it.
+    """
+    outside_transactions()
+    _check_words(request)
+    customer = _customer(request.customer)
+    plan = get_plan(request.plan)
+    params = clean(plan, request.params)
+    deadline = _deadline(request.deadline if request.deadline is not None else plan.deadline)
+    signatures = {name: _signature(name, getattr(request, name)) for name in ("on_committed", "on_rolled_back")}
+    found = _same_request(request, customer, plan, params, deadline)
+    if found is not None:
+        return found
+    batch = uuid.uuid4()
+    branches = _branches(plan, customer, params)
+    new = NewBatch(
+        id=batch,
+        customer=customer.pk,
+        plan=plan_name(plan),
+        params=params.stored,
+        key=request.key,
+        label=request.label,
+        guarantee=_guarantee(customer, branches),
+        start_within=plan.start_within,
+        deadline=deadline,
+        created_by=getattr(request.user, "pk", None),
+        relaunch_of=request.relaunch_of,
+        entry=_entry(request, plan, len(branches)),
+        **signatures,
+    )
+    try:
+        insert(new, branches)
+    except IntegrityError:
+        # Somebody was quicker with the same key; anything else is not ours to explain.
+        found = _same_request(request, customer, plan, params, deadline)
+        if found is None:
+            raise
+        return found
+    logger.info("Batch %s of %s recorded: plan %s, %d tasks.", batch, customer.slug, new.plan, len(branches))
+    return Launched(batch, attached=False)
+
+
+# --- the request ------------------------------------------------------------------------------------------------
+
+
+def outside_transactions() -> None:
+    """Raise InsideAtomic if this thread is inside atomic() of any database: a branch's body is, too."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            raise InsideAtomic(alias=connection.alias)
+
+
+def _check_words(request: Request) -> None:
+    for name, value in (("The label", request.label), ("The idempotency key", request.key)):
+        if value and (len(value) > MAX_TEXT or not value.isprintable()):
+            raise BadRequest(name=name, value=repr(value[:40]), problem=f"at most {MAX_TEXT} printable characters.")
+    if request.key is not None and not request.key.strip():
+        raise BadRequest(name="The idempotency key", value="empty", problem="leave it out, or say what names this run.")
+
+
+def _customer(customer: Customer | str) -> Customer:
+    """The customer as the journal has it now, with its databases: a plan asks for them once a task."""
+    named = {"pk": customer.pk} if isinstance(customer, Customer) else {"slug": customer}
+    found = Customer.objects.using(DEFAULT_DB_ALIAS).prefetch_related("databases").filter(**named).first()
+    if found is None:
+        known = list(Customer.objects.order_by("slug").values_list("slug", flat=True)[:20])
+        raise UnknownCustomer(slug=str(getattr(customer, "slug", customer)), known=known or ["none"])
+    return found
+
+
+def _deadline(deadline: timedelta) -> timedelta:
+    if not MIN_DEADLINE <= deadline <= MAX_DEADLINE:
+        raise BadRequest(name="The deadline", value=str(deadline), problem="it must be from 1 second to 7 days.")
+    return timedelta(seconds=round(deadline.total_seconds()))
+
+
+def _signature(name: str, signature: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if signature is None:
+        return None
+    if not isinstance(signature, dict) or not signature.get("task"):
+        raise BadRequest(
+            name=name, value=type(signature).__name__, problem="give a Celery signature, such as task.s(…)."
+        )
+    try:
+        text = dump(signature)
+    except NotPlain as error:
+        raise BadRequest(name=name, value="kept as JSON", problem=str(error)) from error
+    if len(text.encode()) > MAX_BYTES:
+        raise BadRequest(name=name, value="that long", problem=f"at most {MAX_BYTES:,} bytes of JSON.")
+    return dict(signature)
+
+
+def _same_request(
+    request: Request, customer: Customer, plan: type[Plan], params: Cleaned, deadline: timedelta
+) -> Launched | None:
+    """The batch that has this request's key, None if there is none. Raises KeyReused if it was another request."""
+    if request.key is None:
+        return None
+    batch = Batch.objects.using(DEFAULT_DB_ALIAS).filter(customer=customer, key=request.key).first()
+    if batch is None:
+        return None
+    ours = (plan_name(plan), params.stored, deadline.total_seconds())
+    if ours != (batch.plan, batch.params, batch.deadline_seconds):
+        raise KeyReused(key=request.key, batch=str(batch.pk), customer=customer.slug)
+    return Launched(batch.pk, attached=True)
+
+
+def _entry(request: Request, plan: type[Plan], tasks: int) -> str:
+    who = request.by or (request.user.get_username() if request.user is not None else "a program")
+    return f"Launched by {who}: plan {plan_name(plan)}, {tasks:,} task{'s' if tasks != 1 else ''}"
+
+
+# --- the plan's tasks -------------------------------------------------------------------------------------------
+
+
+def _branches(plan: type[Plan], customer: Customer, params: Cleaned) -> list[NewBranch]:
+    """Run the plan, within its bounds. The time is looked at with each task it yields."""
+    name = plan_name(plan)
+    granted = {database.name: database.alias for database in customer.databases.all()}
+    two_phase = {alias: options.get("two_phase", "require") for alias, options in conf.databases().items()}
+    until = time.monotonic() + PLAN_SECONDS
+    found: list[NewBranch] = []
+    try:
+        for spec in plan().branches(customer, params.values):
+            if time.monotonic() > until:
+                raise PlanTooSlow(plan=name, seconds=round(PLAN_SECONDS))
+            if len(found) == MAX_BRANCHES:
+                raise TooManyBranches(plan=name, limit=MAX_BRANCHES)
+            if not isinstance(spec, BranchSpec):
+                raise NotATask(plan=name, what=_short(spec))
+            found.append(_branch(len(found) + 1, spec, customer, granted, two_phase))
+    except (CoordinationError, OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        logger.info("Plan %s failed while it listed its tasks.", name, exc_info=True)
+        raise PlanFailed(plan=name, problem=_short(error)) from error
+    if not found:
+        raise NothingToDo(plan=name)
+    outside_transactions()
+    return found
+
+
+def _branch(
+    number: int, spec: BranchSpec, customer: Customer, granted: Mapping[str, str], two_phase: Mapping[str, Any]
+) -> NewBranch:
+    if granted.get(spec.database) != spec.alias:
+        name = f"{spec.database} at {spec.alias}" if spec.database in granted else spec.database
+        raise DatabaseNotGranted(customer=customer.slug, name=name, granted=sorted(granted) or ["none"])
+    if two_phase.get(spec.alias) != "require":
+        raise AliasNotTwoPhase(alias=spec.alias)
+    try:
+        args = dump({"args": spec.args, "kwargs": spec.kwargs})
+    except NotPlain as error:
+        raise ArgumentsNotJson(number=number, problem=str(error)) from error
+    # A character is a byte or more, so most need not be encoded to be measured.
+    if len(args) > MAX_BYTES // 4 and (size := len(args.encode())) > MAX_BYTES:
+        raise ArgumentsTooLarge(number=number, size=size, limit=MAX_BYTES)
+    name = (spec.name or spec.task.rpartition(".")[2])[:MAX_TEXT].replace("\x00", "␀")
+    return NewBranch(number=number, task=spec.task, name=name, database=spec.database, alias=spec.alias, args=args)
+
+
+def _guarantee(customer: Customer, branches: list[NewBranch]) -> Guarantee:
+    """The weakest branch's. Two-phase is all there is so far: :func:`_branch` refuses everything else."""
+    guarantee = Guarantee.weakest([Guarantee.CRASH_SAFE for _ in {b.alias for b in branches}])
+    floor = Guarantee(customer.guarantee_floor)
+    if Guarantee.weakest([guarantee, floor]) is not floor:
+        raise GuaranteeBelowFloor(guarantee=guarantee.words, floor=floor.words, customer=customer.slug)
+    return guarantee
+
+
+def _short(value: object) -> str:
+    text = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else repr(value)
+    return " ".join(text.split())[:200]

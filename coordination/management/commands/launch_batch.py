@@ -1,0 +1,122 @@
+"""``manage.py launch_batch CUSTOMER PLAN``: for cron, CI and people."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from coordination.errors import BadParameters
+from coordination.journal import queries
+from coordination.journal.launch import Launched, Request, record
+from coordination.journal.wake import wake_nodes
+from coordination.management.base import Exit, Failed, length_of_time
+from coordination.management.waiting import WaitingCommand
+from coordination.management.who import who
+
+EXITS = """\
+exit codes:
+  0    committed; with --no-wait: accepted
+  1    the journal's database cannot be reached, the outcome is unknown: repeat with the same --idempotency-key
+  2    the request is wrong and nothing was recorded; retrying is no use
+  3    rolled back (or refused, because it can never fit)
+  4    --timeout passed and it is not decided; the batch goes on
+  5    MIXED, or --timeout passed and the decision is not carried out everywhere
+  6    the idempotency key belongs to another request
+  130  interrupted; the batch goes on
+"""
+
+
+class Command(WaitingCommand):
+    """Launches a batch, and waits for it unless told not to."""
+
+    help = "Launch a batch of a plan for a customer: all of its tasks are committed, or none."
+    remedy = (
+        "If you gave an --idempotency-key, repeat the command with the same one: it finds the batch if it was "
+        "recorded, and launches it if not."
+    )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXITS, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("customer", help="Whose batch it is.")
+        parser.add_argument("plan", help="What to run.")
+        parser.add_argument(
+            "--param",
+            action="append",
+            default=[],
+            metavar="K=V",
+            help="A parameter of the plan; again for each. One that takes several values may be given several times.",
+        )
+        parser.add_argument("--params", metavar="FILE", help="Parameters as a JSON object in a file; - is stdin.")
+        parser.add_argument("--label", default="", help="What people will call this batch.")
+        parser.add_argument(
+            "--idempotency-key",
+            metavar="KEY",
+            help="Names this run: the same request with the same key finds the batch instead of launching another.",
+        )
+        parser.add_argument(
+            "--deadline", type=length_of_time, metavar="15m", help="Rolled back if not decided so long after its start."
+        )
+        parser.add_argument("--no-wait", action="store_true", help="Return when the batch is recorded.")
+        self.add_waiting_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        launched = self._launch(options)
+        if options["no_wait"]:
+            self.print_result(queries.status(launched.id), as_json=options["json"])
+            return
+        self.wait_for(launched.id, timeout=options["timeout"], as_json=options["json"])
+
+    def _launch(self, options: dict[str, Any]) -> Launched:
+        request = Request(
+            customer=options["customer"],
+            plan=options["plan"],
+            params=_parameters(options["params"], options["param"]),
+            label=options["label"],
+            key=options["idempotency_key"],
+            deadline=options["deadline"],
+            by=who(),
+        )
+        try:
+            launched = record(request)
+            async_to_sync(wake_nodes)()
+        except KeyboardInterrupt:
+            raise Failed(
+                Exit.INTERRUPTED,
+                "Interrupted while launching, perhaps after the batch was recorded: the same command with the same "
+                "--idempotency-key tells.",
+            ) from None
+        found = " (it exists: same idempotency key)" if launched.attached else ""
+        print(f"Batch {launched.id}{found}", file=sys.stderr, flush=True)
+        return launched
+
+
+def _parameters(file: str | None, pairs: list[str]) -> dict[str, Any]:
+    """What ``--params`` has, with each ``--param`` put over it."""
+    given = _read(file) if file else {}
+    typed: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise BadParameters(problem=f"--param {pair!r} is not NAME=VALUE.")
+        typed.setdefault(name, []).append(value)
+    return given | {name: values[0] if len(values) == 1 else values for name, values in typed.items()}
+
+
+def _read(file: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        given = json.loads(text)
+    except OSError as error:
+        raise BadParameters(problem=f"{file}: {error.strerror}.") from error
+    except ValueError as error:
+        raise BadParameters(problem=f"{file} is not JSON ({error}).") from error
+    if not isinstance(given, dict):
+        raise BadParameters(problem=f"{file} is not a JSON object.")
+    return given
