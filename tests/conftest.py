@@ -139,7 +139,7 @@ def own() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="session")
-def whole_site(rabbitmq: RabbitMQ, postgres: PostgreSQL, postgres2: PostgreSQL, redis: Redis) -> Site:
+def whole_site() -> Site:
     """The site, all services up and all tables made; for fixtures that outlive a test."""
     SITE.start()
     return SITE

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.error import HTTPError, URLError
@@ -78,8 +79,10 @@ class Site:
 
     def start(self) -> None:
         """Start what of the services does not run, and make the tables, once."""
-        for service in (self.rabbitmq, self.postgres, self.postgres2, self.redis):
-            service.start()
+        services = (self.rabbitmq, self.postgres, self.postgres2, self.redis)
+        with ThreadPoolExecutor(len(services)) as together:
+            for started in [together.submit(service.start) for service in services]:
+                started.result()
         self.migrate()
 
     def migrate(self) -> None:
@@ -195,8 +198,8 @@ class Site:
                 raise ProcessFailed(f"The web server ended with {process.returncode}:\n{process.tail()}")
             try:
                 urllib.request.urlopen(f"{self.public_url}/accounts/login/", timeout=10).close()
-            except HTTPError:
-                return True
+            except HTTPError as error:
+                raise ProcessFailed(f"The sign-in page answers {error.code}:\n{process.tail()}") from None
             except (URLError, OSError):
                 return False
             return True
