@@ -71,6 +71,9 @@ class Command(BaseCommand):
                 sys.stderr.write(" ".join(str(error).split()) + "\n")
             # Django's own errors, such as a failed system check, mean that nothing was done.
             sys.exit(error.returncode if isinstance(error, Failed) else Exit.WRONG_REQUEST)
+        except KeyboardInterrupt:
+            sys.stderr.write("Interrupted\n")
+            sys.exit(Exit.INTERRUPTED)
         finally:
             connections.close_all()
 

@@ -45,7 +45,6 @@ class WaitingCommand(Command):
                 if not last.has_ended:
                     nodes.look(shown)
         except KeyboardInterrupt:
-            shown.close()
             raise Failed(Exit.INTERRUPTED, f"Interrupted; batch {batch} goes on. {_how_to_watch(batch)}") from None
         finally:
             shown.close()

@@ -1,0 +1,79 @@
+"""The product's system checks, and the first migrations."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.db import connection
+
+from coordination import checks
+from coordination.models import Installation
+
+
+def ids(found: list[Any]) -> list[str]:
+    return [message.id for message in found]
+
+
+def test_a_complete_configuration_is_silent() -> None:
+    for check in (checks.check_journal, checks.check_databases, checks.check_installation):
+        assert check(None) == []
+
+
+def test_the_journal_must_be_postgresql() -> None:
+    """In a project of its own: the settings of this one cannot be exchanged."""
+    program = (
+        "import django; from django.conf import settings\n"
+        "settings.configure(DATABASES={'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}},\n"
+        "    INSTALLED_APPS=['django.contrib.auth', 'django.contrib.contenttypes', 'coordination'])\n"
+        "django.setup(); from coordination import checks\n"
+        "print(checks.check_journal(None))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert "coordination.E001" in done.stdout and "django.db.backends.sqlite3" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "value, expected, words",
+    [
+        ({"nowhere": {}}, ["coordination.E003"], "names 'nowhere', which DATABASES does not have"),
+        ({"demo_crm": {"two_phase": "maybe"}}, ["coordination.E004"], "two_phase cannot be 'maybe'"),
+        (["demo_crm"], ["coordination.E002"], "is not a dict of dicts"),
+        ({"demo_crm": "require"}, ["coordination.E002"], "is not a dict of dicts"),
+        ({"demo_crm": {}, "demo_ledger": {"two_phase": "hold"}}, [], ""),
+    ],
+)
+def test_databases(settings: Any, value: Any, expected: list[str], words: str) -> None:
+    settings.COORDINATION_DATABASES = value
+    found = checks.check_databases(None)
+    assert ids(found) == expected
+    assert all(words in message.msg for message in found)
+
+
+@pytest.mark.parametrize("value, words", [("", "is not set"), ("XYZ", "is 'XYZ', which is not 8 hex digits")])
+def test_the_installations_id(settings: Any, value: str, words: str) -> None:
+    settings.COORDINATION_INSTALLATION = value
+    found = checks.check_installation(None)
+    assert ids(found) == ["coordination.W005"] and words in found[0].msg
+
+
+@pytest.mark.django_db
+def test_the_installations_row(settings: Any) -> None:
+    """The first migration has made it from the setting; the check compares the two when it is given the database."""
+    Installation.objects.all().delete()
+    Installation.objects.create(id=settings.COORDINATION_INSTALLATION)
+    assert "coordination.E006" not in ids(run_checks(tags=["database"], databases=["default"]))
+    settings.COORDINATION_INSTALLATION = "00000000"
+    found = checks.check_installation_row(None, databases=["default"])
+    assert ids(found) == ["coordination.E006"] and "COORDINATION_INSTALLATION is 00000000" in found[0].msg
+    assert checks.check_installation_row(None) == []
+    Installation.objects.all().delete()
+    assert "has 0 instead of one" in checks.check_installation_row(None, databases=["default"])[0].msg
+
+
+@pytest.mark.django_db
+def test_room_for_updates_is_left() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reloptions FROM pg_class WHERE relname = 'coordination_branch'")
+        assert cursor.fetchone() == (["fillfactor=50"],)
