@@ -1,0 +1,3 @@
+from adopter.celery import app
+
+__all__ = ["app"]
