@@ -44,6 +44,7 @@ class Site:
             "demo_warehouse": (postgres, "demo_warehouse"),
             "demo_crm": (postgres2, "demo_crm"),
         }
+        self.python = [sys.executable]
         self.installation = secrets.token_hex(4)
         self.web_port = free_port()
         self.public_url = f"http://localhost:{self.web_port}"
