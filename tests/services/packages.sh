@@ -23,7 +23,7 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 echo "Installing $missing" >&2
 # shellcheck disable=SC2086
-apt-get install -qq -y --no-install-recommends $missing >/dev/null 2>&1 || {
+apt-get -o DPkg::Lock::Timeout=120 install -qq -y --no-install-recommends $missing >/dev/null 2>&1 || {
     apt-get update -qq
-    apt-get install -qq -y --no-install-recommends $missing >/dev/null
+    apt-get -o DPkg::Lock::Timeout=120 install -qq -y --no-install-recommends $missing >/dev/null
 }
