@@ -30,17 +30,24 @@ class Finished:
 class Work(Protocol):
     """The database work of one execution. Used by one thread at a time."""
 
-    found: Sequence[str]
-    """Gids of this branch that were prepared when the work began; asked only if ``ask`` was given."""
+    found: Sequence[Found]
+    """What was prepared of this branch when the work began; asked only if ``ask`` was given."""
+
+    @property
+    def rows(self) -> int:
+        """Rows the body changed, as far as that was seen."""
 
     def problem(self) -> Failure | None:
         """Why this must not be prepared, although the body returned: a swallowed error, a commit of its own, …"""
 
+    def explain(self, error: BaseException) -> str:
+        """What the database knows about ``error`` beyond its own words, such as who held a lock; may be empty."""
+
     def wrote(self) -> bool:
-        """Whether there is anything to prepare."""
+        """Whether there is anything to prepare. Asked after :meth:`problem` found none."""
 
     proof: str | None
-    """What the database needs later to tell this work's fate; known once :meth:`wrote` has been asked."""
+    """What the database needs later to tell this work's fate; known once :meth:`problem` has found none."""
 
     def prepare(self) -> tuple[Prepared, Failure | None]:
         """Make the promise durable under the gid. Raises nothing: an unknown result is a result."""
@@ -79,3 +86,12 @@ class Resource(Protocol):
 
     def recover(self) -> Sequence[Found]:
         """All prepared gids of this installation in this database, with their ages. Raises ResourceError."""
+
+    def sweep(self) -> Sequence[Found]:
+        """As :meth:`recover`, but nothing while another process sweeps this database. Raises ResourceError."""
+
+    def close_idle(self, seconds: float) -> None:
+        """Close connections that were not used for so long. Never raises."""
+
+    def close(self) -> None:
+        """Close all connections that are not in use. Never raises."""
