@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+BLOCKED = "the broker takes no messages: an alarm on its memory or disk (rabbitmqctl status says which)"
+"""What a BusError says when the broker holds publishing back."""
+
 
 class BusError(Exception):
     """The broker cannot be reached or did not confirm in time. Nothing is known to have arrived; try again."""
@@ -28,7 +31,7 @@ class BatchChannel(Protocol):
     """Consumer of one batch's queue, on an AMQP channel of its own."""
 
     async def close(self) -> None:
-        """Stop consuming; what was not acknowledged goes back to the queue. Never raises."""
+        """Stop consuming, within 2 s; what was not acknowledged goes back to the queue. Never raises."""
 
     async def waiting(self) -> int:
         """Messages in the queue that nobody has been given yet. Raises BusError."""
@@ -36,7 +39,10 @@ class BatchChannel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class QueueLost:
-    """Reported when a batch's queue or its consumer is gone (deleted, or the broker came back without it)."""
+    """Reported when a batch's queue is gone, and what it held with it: deleted, or the broker came back without it.
+
+    A lost connection, channel or consumer is not reported: they come back by themselves, and nothing is lost.
+    """
 
     batch: UUID
 
@@ -51,7 +57,8 @@ class NodeBus(Protocol):
     async def connect(self) -> None:
         """Connect and declare the topology. Raises BusError when the broker cannot be reached within 5 s.
 
-        Afterwards it reconnects by itself; calls made meanwhile raise BusError.
+        Afterwards it reconnects by itself, within 2 s of the broker's return; calls made meanwhile raise BusError. No
+        call takes longer than 15 s.
         """
 
     async def close(self) -> None:
@@ -63,30 +70,46 @@ class NodeBus(Protocol):
     async def consume_batch(self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost) -> BatchChannel:
         """Declare the batch's queue and consume it, on a channel of its own, at most 200 unacknowledged.
 
-        ``on_delivery`` is a plain function called on the loop. ``on_lost`` is called when the queue or the consumer
-        turned out gone, after it was declared again where that was possible. Raises BusError.
+        ``on_delivery`` is a plain function called on the loop. ``on_lost`` is called there, once, when the queue turned
+        out gone; that ends this consumer. The queue is not declared again by itself: a node that slept while another
+        finished the batch would leave one behind for ever. Make sure that the batch is still yours, then call this
+        again. Raises BusError, and then consumes nothing.
         """
 
     async def delete_batch(self, batch: UUID) -> bool:
-        """Delete the batch's queue if it is empty. False if it holds messages (read them, then try again)."""
+        """Delete the batch's queue if it is empty. False if it holds messages (read them, then try again).
+
+        Close the batch's channel first: what a consumer has not acknowledged does not count as held. True also if
+        there is no such queue. Raises BusError.
+        """
 
     async def drain_batch(self, batch: UUID) -> Sequence[Delivery]:
-        """Up to 200 messages left in a batch's queue, fetched one by one; empty if there is no such queue."""
+        """Up to 200 messages left in a batch's queue, fetched one by one; empty if there is no such queue.
+
+        What is not acknowledged within 60 s, or by the next ``drain_batch`` of this batch, goes back to the queue.
+        Raises BusError.
+        """
 
     async def tell(self, process: str, body: bytes) -> bool:
-        """Publish to one mailbox, confirmed. False if no such mailbox exists. Raises BusError."""
+        """Publish to one mailbox, confirmed. False if no such mailbox exists. Raises BusError.
+
+        What is said to mailboxes may be lost with the broker: whoever says it repeats it until it is carried out.
+        """
 
     async def tell_all(self, body: bytes) -> None:
         """Publish to every mailbox (there may be none), confirmed. Raises BusError."""
 
     async def recover(self, alias: str, body: bytes) -> None:
-        """Publish to the durable recovery queue of ``alias``, declaring it, confirmed. Raises BusError."""
+        """Publish to the durable recovery queue of ``alias``, declaring it, persistent, confirmed. Raises BusError."""
 
     async def put_back(self, batch: UUID, body: bytes) -> None:
-        """Publish a stray to its batch's queue, which is declared first, confirmed. Raises BusError."""
+        """Publish a stray to its batch's queue, which is declared first, persistent, confirmed. Raises BusError."""
 
     async def consume_strays(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
-        """Consume ``coordination.strays`` from now on, also after reconnecting. Raises BusError."""
+        """Consume ``coordination.strays`` from now on, also after reconnecting, several at a time. Raises BusError.
+
+        If ``on_delivery`` raises, that is logged and the stray goes back to its queue after a second.
+        """
 
     async def mailbox_is_read(self, process: str) -> bool:
         """Whether that process's mailbox exists and has a consumer. Raises BusError."""
@@ -102,18 +125,25 @@ class AgentBus(Protocol):
 
         They bind the mailbox (under the process id, and under ``all``) and consume it and the recovery queues of
         the aliases given to the adapter. ``on_message(body, acknowledge)`` runs in the consuming thread;
-        ``acknowledge`` may be called from any thread, later. ``on_connected`` runs each time the mailbox is bound.
+        ``acknowledge`` may be called from any thread, later. ``on_connected`` runs there each time the mailbox is
+        bound. A message whose ``on_message`` raises is logged and dropped: what matters is said again.
         """
 
     def wait_connected(self, timeout: float) -> bool:
         """Whether the mailbox was bound within ``timeout`` seconds: before that no ``started`` may leave."""
 
     def publish(self, messages: Sequence[tuple[UUID, int, bytes]]) -> None:
-        """Publish ``(batch, branch, body)`` to the votes exchange, persistent, and wait for all confirms (5 s).
+        """Publish ``(batch, branch, body)`` to the votes exchange, persistent, and wait until all are confirmed.
 
-        Called by one thread only. A message whose batch queue is gone goes to the strays and counts as taken.
-        Raises BusError; some may have arrived.
+        Called by one thread only, which connects if need be. A message whose batch queue is gone goes to the strays
+        and counts as taken. Raises BusError, after at most 5 s without a sign of the broker; some may have arrived.
         """
 
+    def tick(self) -> None:
+        """Keep the publishing connection alive: its thread calls this each second or two while idle. Never raises."""
+
     def close(self, *, delete_mailbox: bool) -> None:
-        """Stop the threads and close within 2 s; ``delete_mailbox`` on a clean stop. Never raises."""
+        """Stop the threads and close within 2 s; ``delete_mailbox`` on a clean stop. Never raises.
+
+        A ``publish`` still under way in another thread ends with BusError.
+        """

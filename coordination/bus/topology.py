@@ -6,6 +6,7 @@ queue bound ``<batch>.*``, and what finds no queue goes by the alternate exchang
 ``coordination.recovery.<alias>`` is a durable queue read by every agent that has that database.
 """
 
+from typing import Any
 from uuid import UUID
 
 VOTES = "coordination.votes"
@@ -14,6 +15,14 @@ STRAYS = "coordination.strays"
 DECISIONS = "coordination.decisions"
 ALL = "all"
 MAILBOX_EXPIRES_MS = 60_000
+"""A mailbox that nobody reads is gone after so long: its process was killed, or cannot reach the broker."""
+EXCHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    (STRAYS, "fanout", {}),
+    (VOTES, "topic", {"alternate-exchange": STRAYS}),
+    (DECISIONS, "direct", {}),
+)
+"""Name, type and arguments of our exchanges, all durable, in an order in which they can be declared. Nodes and agents
+declare them alike, whoever comes first, and the queue STRAYS with them."""
 
 
 def batch_queue(batch: UUID) -> str:

@@ -1,0 +1,256 @@
+"""RabbitMQ as a node sees it, with aio-pika."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.exceptions import PublishError
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from . import address, topology
+from .node_consumer import PREFETCH, AmqpDelivery, QueueConsumer, StrayReader
+from .node_link import CALL_TIMEOUT, Link, as_bus_error, close_channel
+from .port import BLOCKED, BatchChannel, BusError, Delivery, OnDelivery, OnLost, QueueLost
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 60.0
+
+
+class AmqpNodeBus:
+    """:class:`~.port.NodeBus` over RabbitMQ: two connections, and a channel a batch on the second.
+
+    Questions and declarations go over the consuming connection too, which an alarm does not block.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Raises BadBrokerUrl."""
+        where = address.read(url)
+        self._publishing = Link(where, "coordination node, publishing", probe=False)
+        self._consuming = Link(where, "coordination node, consuming", probe=True)
+        self._publisher: AbstractChannel | None = None
+        self._publisher_lock = asyncio.Lock()
+        self._publisher_of: object = None
+        self._recovery_declared: set[str] = set()
+        self._consumers: set[QueueConsumer] = set()
+        self._stray_reader: StrayReader | None = None
+        self._drains: dict[UUID, _Drain] = {}
+
+    async def connect(self) -> None:
+        await asyncio.gather(self._publishing.connect(), self._consuming.connect())
+        async with self._consuming.channel("declaring the exchanges") as channel:
+            await _declare_topology(channel)
+        await self._publishing_channel()
+
+    async def close(self) -> None:
+        if self._stray_reader is not None:
+            await self._stray_reader.close()
+        consumers, self._consumers = self._consumers, set()
+        for drain in self._drains.values():
+            drain.forget()
+        # Closing the connections ends all channels at once.
+        await asyncio.gather(self._publishing.close(), self._consuming.close())
+        await asyncio.gather(*(consumer.close() for consumer in consumers), return_exceptions=True)
+
+    async def declare_batch(self, batch: UUID) -> None:
+        async with self._consuming.channel("declaring a batch's queue") as channel:
+            await _declare_batch(channel, batch)
+
+    async def consume_batch(self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost) -> BatchChannel:
+        consumer = QueueConsumer(
+            self._consuming,
+            topology.batch_queue(batch),
+            declare=lambda channel: _declare_batch(channel, batch),
+            on_delivery=on_delivery,
+            on_lost=lambda: on_lost(QueueLost(batch=batch)),
+        )
+        async with self._consuming.opening:
+            await consumer.start()
+        self._consumers.add(consumer)
+        return _BatchChannel(consumer, self._consumers)
+
+    async def delete_batch(self, batch: UUID) -> bool:
+        if drain := self._drains.pop(batch, None):
+            await drain.close()
+        async with self._consuming.channel("deleting a batch's queue") as channel:
+            try:
+                raw = await channel.get_underlay_channel()
+                await raw.queue_delete(topology.batch_queue(batch), if_empty=True)
+            except ChannelPreconditionFailed:
+                return False
+            return True
+
+    async def drain_batch(self, batch: UUID) -> Sequence[Delivery]:
+        if last := self._drains.pop(batch, None):
+            await last.close()
+        channel = await self._consuming.open_channel()
+        drain = _Drain(channel)
+        try:
+            with as_bus_error("reading a batch's queue"):
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    await drain.fetch(topology.batch_queue(batch))
+        except BaseException:
+            await drain.close()
+            raise
+        if drain.deliveries:
+            self._drains[batch] = drain
+            drain.on_close(lambda: self._drains.pop(batch, None) if self._drains.get(batch) is drain else None)
+        else:
+            await drain.close()
+        return drain.deliveries
+
+    async def tell(self, process: str, body: bytes) -> bool:
+        return await self._publish(topology.DECISIONS, process, body, persistent=False)
+
+    async def tell_all(self, body: bytes) -> None:
+        await self._publish(topology.DECISIONS, topology.ALL, body, persistent=False)
+
+    async def recover(self, alias: str, body: bytes) -> None:
+        queue = topology.recovery_queue(alias)
+        if queue not in self._recovery_declared:
+            await self._declare_recovery(queue)
+        if not await self._publish("", queue, body, persistent=True):
+            await self._declare_recovery(queue)
+            if not await self._publish("", queue, body, persistent=True):
+                raise BusError(f"queue {queue} vanished twice")
+
+    async def put_back(self, batch: UUID, body: bytes) -> None:
+        await self.declare_batch(batch)
+        if not await self._publish("", topology.batch_queue(batch), body, persistent=True):
+            raise BusError("the batch's queue was deleted meanwhile")
+
+    async def consume_strays(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
+        reader = StrayReader(on_delivery)
+        consumer = QueueConsumer(
+            self._consuming,
+            topology.STRAYS,
+            declare=_declare_topology,
+            on_delivery=reader,
+        )
+        await consumer.start()
+        self._stray_reader = reader
+        self._consumers.add(consumer)
+
+    async def mailbox_is_read(self, process: str) -> bool:
+        async with self._consuming.channel("asking for a mailbox") as channel:
+            try:
+                queue = await channel.declare_queue(topology.mailbox(process), passive=True)
+            except ChannelNotFoundEntity:
+                return False
+            return bool(queue.declaration_result.consumer_count)
+
+    async def _declare_recovery(self, queue: str) -> None:
+        async with self._consuming.channel("declaring a recovery queue") as channel:
+            await channel.declare_queue(queue, durable=True)
+        self._recovery_declared.add(queue)
+
+    async def _publish(self, exchange: str, key: str, body: bytes, *, persistent: bool) -> bool:
+        """False if the message reached no queue. Raises BusError if it was not confirmed in time."""
+        channel = await self._publishing_channel()
+        generation = self._publishing.generation
+        message = Message(body, delivery_mode=DeliveryMode.PERSISTENT if persistent else DeliveryMode.NOT_PERSISTENT)
+        try:
+            with as_bus_error("publishing"):
+                target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
+                try:
+                    await target.publish(message, key, mandatory=True, timeout=CALL_TIMEOUT)
+                except PublishError:
+                    return False
+        except BusError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                if await self._publishing.blocked():
+                    raise BusError(BLOCKED) from error
+                self._publishing.suspect(generation)
+            raise
+        return True
+
+    async def _publishing_channel(self) -> AbstractChannel:
+        """The channel all is published on; when it is opened anew the exchanges are declared, for they may be gone."""
+        generation = self._publishing.generation
+        with as_bus_error("opening the publishing channel"):
+            async with asyncio.timeout(CALL_TIMEOUT), self._publisher_lock:
+                if self._publisher is None or self._publisher.is_closed or self._publisher_of is not generation:
+                    async with self._consuming.channel("declaring the exchanges") as channel:
+                        await _declare_topology(channel)
+                    self._publisher = await self._publishing.open_channel(confirms=True)
+                    self._publisher_of = generation
+                return self._publisher
+
+
+class _BatchChannel:
+    """What a manager holds of its batch's consumer."""
+
+    def __init__(self, consumer: QueueConsumer, consumers: set[QueueConsumer]) -> None:
+        self._consumer = consumer
+        self._consumers = consumers
+
+    async def close(self) -> None:
+        self._consumers.discard(self._consumer)
+        await self._consumer.close()
+
+    async def waiting(self) -> int:
+        return await self._consumer.waiting()
+
+
+class _Drain:
+    """Messages fetched from a queue, and the channel that must stay open until they are acknowledged."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self.deliveries: list[AmqpDelivery] = []
+        self._channel = channel
+        self._open = 0
+        self._closing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed: Callable[[], object] = lambda: None
+
+    async def fetch(self, queue_name: str) -> None:
+        """Fetch up to 200 messages. There may be no such queue."""
+        queue = await self._channel.get_queue(queue_name, ensure=False)
+        try:
+            while len(self.deliveries) < PREFETCH:
+                message: AbstractIncomingMessage | None = await queue.get(fail=False)
+                if message is None:
+                    break
+                self.deliveries.append(AmqpDelivery(message, self._one_done))
+        except ChannelNotFoundEntity:
+            self.deliveries.clear()
+        self._open = len(self.deliveries)
+
+    def on_close(self, closed: Callable[[], object]) -> None:
+        """Call ``closed`` in the end, which comes after 60 s at the latest."""
+        self._closed = closed
+        self._timer = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._close_soon)
+
+    async def close(self) -> None:
+        """Give back what was not acknowledged."""
+        self.forget()
+        await close_channel(self._channel)
+
+    def forget(self) -> None:
+        """The connection is being closed, and the channel with it."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _one_done(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._close_soon()
+
+    def _close_soon(self) -> None:
+        self._closed()
+        self._closing = asyncio.create_task(self.close())
+
+
+async def _declare_topology(channel: AbstractChannel) -> None:
+    for name, kind, arguments in topology.EXCHANGES:
+        await channel.declare_exchange(name, kind, durable=True, arguments=arguments or None)
+    strays = await channel.declare_queue(topology.STRAYS, durable=True)
+    await strays.bind(topology.STRAYS)
+
+
+async def _declare_batch(channel: AbstractChannel, batch: UUID) -> None:
+    queue = await channel.declare_queue(topology.batch_queue(batch), durable=True)
+    await queue.bind(topology.VOTES, topology.batch_binding(batch))
