@@ -11,3 +11,6 @@ class CoordinationConfig(AppConfig):
 
     def ready(self) -> None:
         from coordination import checks  # noqa: F401  (importing it registers them)
+        from coordination.participant import lifecycle
+
+        lifecycle.connect_signals()

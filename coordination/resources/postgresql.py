@@ -5,6 +5,7 @@ transaction id: when the gid does not exist any more, ``pg_xact_status`` still t
 somebody else. The proof names the cluster as well, because on another one the same number means another transaction.
 """
 
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,9 @@ BUSY_PAUSES = (0.02, 0.1, 0.3)
 LOOK_UP_SECONDS = 3.0
 """How long a look-up waits for a PREPARE whose session may still be at work."""
 
+TRY_SWEEP_SECONDS = 10.0
+"""About how often a process that does not sweep looks whether nobody else does."""
+
 SWEEP_LOCK = 0x63635F73
 """First half of the advisory lock of the sweep; the second is the installation."""
 
@@ -51,6 +55,7 @@ class PostgreSQLResource:
         self._installation = installation
         self._clusters: WeakKeyDictionary[BaseDatabaseWrapper, str] = WeakKeyDictionary()
         self._sweeping: BaseDatabaseWrapper | None = None
+        self._try_sweep_at = 0.0
         self._sweep_lock = threading.Lock()
 
     # --- one execution of a branch ------------------------------------------------------------------------------
@@ -154,7 +159,13 @@ class PostgreSQLResource:
         """As :meth:`Resource.sweep`. The lock is the session's, so it goes with the process, however that ends."""
         with self._sweep_lock:
             if self._sweeping is None:
-                self._sweeping = self._on_a_connection(self._lock_sweep, keep=True)
+                if time.monotonic() < self._try_sweep_at:
+                    return ()
+                self._try_sweep_at = time.monotonic() + TRY_SWEEP_SECONDS * random.uniform(0.8, 1.2)
+                try:
+                    self._sweeping = self._on_a_connection(self._lock_sweep, keep=True)
+                except pq.Said as error:
+                    raise ResourceError(f"Database {self.alias!r} cannot be swept: {error.words}") from error
                 if self._sweeping is None:
                     return ()
             try:
@@ -170,7 +181,7 @@ class PostgreSQLResource:
         got = pq.rows(pq.ask(wrapper, f"SELECT pg_try_advisory_lock({SWEEP_LOCK}, {key})"))[0][0]
         if got == "t":
             return wrapper
-        self.kept.give_back(wrapper)
+        self.kept.drop(wrapper)  # Kept, it would be taken for used at each try, and never be closed.
         return None
 
     def _list(self, prefix: str) -> Sequence[Found]:

@@ -1,6 +1,5 @@
 """The PostgreSQL side of one execution of a branch."""
 
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from coordination.protocol.messages import MAX_REASON, Failure, cut
 
 from . import pq
 from .enlisted import Enlisted
+from .failure import failure_of
 
 if TYPE_CHECKING:
     from .postgresql import PostgreSQLResource
@@ -67,11 +67,13 @@ class PostgreSQLWork:
         """As :meth:`Work.problem`. One round trip."""
         watch = self._enlisted.watch
         if watch.refused is not None:
-            return _failure(watch.refused, "the task went on after this was refused: ")
+            return failure_of(watch.refused, before="the task went on after this was refused: ")
         if broken := self._enlisted.broken():
             return Failure(type="", message=broken)
         if watch.error is not None:
-            return _failure(watch.error, "the task swallowed a database error: ", self.explain(watch.error))
+            return failure_of(
+                watch.error, before="the task swallowed a database error: ", after=self.explain(watch.error)
+            )
         try:
             question = f"SELECT current_setting('{MARK}', true), pg_current_xact_id_if_assigned()::text"
             mark, xid = pq.rows(pq.ask(self._wrapper, question))[0]
@@ -137,9 +139,3 @@ class PostgreSQLWork:
 def _sqlstate(error: BaseException) -> str:
     """The server's code of a database error, Django's or psycopg's."""
     return str(getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None) or "")
-
-
-def _failure(error: BaseException, words: str, more: str = "") -> Failure:
-    text = f"{words}{str(error).strip()}" + (f" — {more}" if more else "")
-    trace = "".join(traceback.format_exception(error))
-    return Failure(type=type(error).__name__, message=cut(text, MAX_REASON), traceback=cut(trace))

@@ -1,0 +1,171 @@
+"""The agent of a worker process: it sends votes, hears decisions, and finishes what is prepared.
+
+Threads of its own do all of it: the bus's reader, one that publishes, a few that finish, one that sweeps. Tasks only
+hand things over.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
+
+from coordination import conf
+from coordination.bus.port import AgentBus
+from coordination.protocol.holdings import Action, AnswerHeld, Finish, Found, Holdings, SweepMemory, VoteAgain
+from coordination.protocol.messages import (
+    Decided,
+    Inquire,
+    MessageError,
+    Order,
+    StartedItem,
+    StillHeld,
+    Stop,
+    VoteItem,
+    decode,
+)
+from coordination.resources import registry
+from coordination.resources.base import Finished
+
+from .finishers import Finishers
+from .publisher import Publisher
+from .sweep import Sweep
+
+logger = logging.getLogger(__name__)
+
+FINISH_SECONDS, FLUSH_SECONDS = 5.0, 2.0
+"""How long a clean stop waits for orders under way, and then for what is still to be said."""
+
+
+class Agent:
+    """What this process holds, and the threads around it. Its methods may be called from any thread."""
+
+    def __init__(self, bus: AgentBus, process: str, aliases: Sequence[str]) -> None:
+        """``process`` names this process to managers; ``aliases`` are the databases it can finish gids of."""
+        self.process = process
+        self._bus = bus
+        self._lock = threading.Lock()
+        self._holdings = Holdings(process)
+        self._memories = {alias: SweepMemory(conf.installation()) for alias in aliases}
+        self._receipts: dict[str, _Receipt] = {}
+        self._publisher = Publisher(bus, process)
+        self._finishers = Finishers(
+            registry.resource_of, self._finished, most=conf.finishers(), idle=conf.IDLE_SECONDS
+        )  # fmt: skip
+        self._sweep = Sweep(aliases, registry.resource_of, self._vote_for_found, every=conf.sweep_seconds())
+
+    def start(self) -> None:
+        """Start the threads and return; connecting goes on in them."""
+        self._publisher.start()
+        self._bus.start(self._hear, on_connected=self._connected)
+        self._sweep.start()
+
+    def stop(self) -> None:
+        """End cleanly: carry out what is ordered, say what is to be said, delete the mailbox.
+
+        What is prepared stays prepared: any other agent finishes it.
+        """
+        self._sweep.stop()
+        if not self._finishers.stop(FINISH_SECONDS):
+            logger.warning("Agent %s stops with orders it could not carry out in time; others will.", self.process)
+        if not self._publisher.flush(FLUSH_SECONDS):
+            logger.warning("Agent %s stops with votes it could not send; the sweep will cast them.", self.process)
+        self._publisher.stop()
+        self._bus.close(delete_mailbox=True)
+        registry.close_all()
+
+    # --- for tasks ----------------------------------------------------------------------------------------------
+
+    def wait_connected(self, timeout: float) -> bool:
+        """Whether the mailbox was bound within ``timeout`` seconds; before that no ``started`` may leave."""
+        return self._bus.wait_connected(timeout)
+
+    def is_over(self, batch: UUID) -> bool:
+        """Whether this process has heard that ``batch`` is decided."""
+        with self._lock:
+            return self._holdings.is_over(batch)
+
+    def started(self, batch: UUID, item: StartedItem) -> None:
+        """Say that an attempt begins; not waited for."""
+        self._publisher.started(batch, item)
+
+    def vote(self, batch: UUID, items: Sequence[VoteItem]) -> None:
+        """Cast votes; not waited for. The gids are this agent's to finish from now on."""
+        # Held before it is said: the answer may come at once.
+        with self._lock:
+            actions = [action for item in items for action in self._holdings.voted(batch, item)]
+        self._publisher.votes(batch, items)
+        self._carry_out(actions)
+
+    def held(self) -> int:
+        """How many promises this process has voted for and not finished."""
+        with self._lock:
+            return self._holdings.held()
+
+    # --- what is heard, and what comes of it --------------------------------------------------------------------
+
+    def _connected(self) -> None:
+        logger.debug("Agent %s is connected.", self.process)
+
+    def _hear(self, body: bytes, acknowledge: Callable[[], None]) -> None:
+        try:
+            message = decode(body)
+            if not isinstance(message, Decided | Order | Stop | Inquire | StillHeld):
+                raise MessageError(f"{type(message).__name__} is not for an agent")
+        except MessageError as error:
+            logger.warning("Agent %s drops a message it does not understand: %s", self.process, error)
+            acknowledge()
+            return
+        with self._lock:
+            actions = self._holdings.hear(message)
+            orders = [action.item.gid for action in actions if isinstance(action, Finish)]
+            if isinstance(message, Order) and orders:
+                # From the recovery queue: until its end is reported, the broker keeps it for another agent.
+                receipt = _Receipt(len(orders), acknowledge)
+                self._receipts.update(dict.fromkeys(orders, receipt))
+                acknowledge = _nothing
+        acknowledge()
+        self._carry_out(actions)
+
+    def _carry_out(self, actions: Iterable[Action]) -> None:
+        orders = []
+        for action in actions:
+            match action:
+                case Finish():
+                    orders.append(action)
+                case VoteAgain():
+                    self._publisher.votes(action.batch, action.items)
+                case AnswerHeld():
+                    self._publisher.answer(action.message)
+        if orders:
+            self._finishers.submit(orders)
+
+    def _finished(self, order: Finish, finished: Finished) -> None:
+        gid = order.item.gid
+        with self._lock:
+            item = self._holdings.finished(order.batch, gid, finished.outcome, finished.how)
+            receipt = self._receipts.pop(gid, None)
+        self._publisher.resolved(order.batch, item, receipt.one_told if receipt else None)
+
+    def _vote_for_found(self, alias: str, found: Sequence[Found]) -> None:
+        with self._lock:
+            votes = self._memories[alias].choose(found, self._holdings)
+        for batch, item in votes:
+            self._publisher.votes(batch, [item])
+
+
+class _Receipt:
+    """Acknowledges an order when the end of all its gids has been told."""
+
+    def __init__(self, gids: int, acknowledge: Callable[[], None]) -> None:
+        self._left = gids
+        self._acknowledge = acknowledge
+
+    def one_told(self) -> None:
+        """The end of one more gid is told. Called by the publishing thread only."""
+        self._left -= 1
+        if not self._left:
+            self._acknowledge()
+
+
+def _nothing() -> None:
+    """The receipt acknowledges, later."""

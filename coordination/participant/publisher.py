@@ -1,0 +1,169 @@
+"""What a worker process has to say, coalesced: whatever gathers while one publish is under way leaves with the next.
+
+A task hands its vote over and ends. Nothing is lost while the process lives: what was not confirmed is said again.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from coordination.bus.port import AgentBus, BusError
+from coordination.protocol import gid as gids
+from coordination.protocol.messages import (
+    MAX_ITEMS,
+    Held,
+    MessageError,
+    Resolved,
+    ResolvedItem,
+    Started,
+    StartedItem,
+    VoteItem,
+    Votes,
+    Withdrawn,
+    WithdrawnItem,
+    encode,
+)
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+"""Seconds before saying again what the broker did not confirm."""
+IDLE_TICK = 1.5
+"""Seconds between two signs of life on the publishing connection while there is nothing to say."""
+AT_ONCE = 500
+"""Messages in one publish, so that waiting for their confirms stays within the bus's five seconds."""
+
+Item = StartedItem | VoteItem | WithdrawnItem | ResolvedItem
+Told = Callable[[], None]
+Outgoing = tuple[UUID, int, bytes, list[Told]]
+
+
+class Publisher:
+    """One thread that publishes; its methods may be called from any thread and never wait."""
+
+    def __init__(self, bus: AgentBus, process: str) -> None:
+        self._bus = bus
+        self._process = process
+        self._changed = threading.Condition()
+        self._gathered: dict[tuple[type, UUID], list[tuple[Item, Told | None]]] = {}
+        self._answers: list[Held] = []
+        self._outgoing: list[Outgoing] = []
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="coordination-publisher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def started(self, batch: UUID, item: StartedItem) -> None:
+        """Say that an attempt begins."""
+        self._add(Started, batch, [item])
+
+    def votes(self, batch: UUID, items: Iterable[VoteItem]) -> None:
+        """Cast votes."""
+        self._add(Votes, batch, items)
+
+    def withdrawn(self, batch: UUID, items: Iterable[WithdrawnItem]) -> None:
+        """Say that promises which lived in this process are gone."""
+        self._add(Withdrawn, batch, items)
+
+    def resolved(self, batch: UUID, item: ResolvedItem, told: Told | None = None) -> None:
+        """Report what became of a gid; ``told`` is called once the broker has confirmed it."""
+        self._add(Resolved, batch, [item], told)
+
+    def answer(self, message: Held) -> None:
+        """Answer what a manager asked."""
+        with self._changed:
+            self._answers.append(message)
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all is confirmed. False if it is not within ``timeout`` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting(), timeout)
+
+    def stop(self) -> None:
+        """End the thread after the publish that is under way; call :meth:`flush` first."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(1)
+
+    def _add(self, kind: type, batch: UUID, items: Iterable[Item], told: Told | None = None) -> None:
+        with self._changed:
+            self._gathered.setdefault((kind, batch), []).extend((item, told) for item in items)
+            self._changed.notify_all()
+
+    def _waiting(self) -> bool:
+        return bool(self._gathered or self._answers or self._outgoing)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while True:
+            with self._changed:
+                if pause:
+                    self._changed.wait_for(lambda: self._stopping, pause)
+                while not self._changed.wait_for(lambda: self._stopping or self._waiting(), IDLE_TICK):
+                    self._bus.tick()
+                if self._stopping:
+                    return
+                gathered, self._gathered = self._gathered, {}
+                answers, self._answers = self._answers, []
+                # Taken for waiting until confirmed, so that flush() sees it.
+                self._outgoing.extend(self._messages(gathered, answers))
+            pause = self._publish(pause)
+
+    def _publish(self, pause: float) -> float:
+        """Publish what is outgoing; returns the seconds to wait before the next try."""
+        now = self._outgoing[:AT_ONCE]
+        try:
+            self._bus.publish([(batch, branch, body) for batch, branch, body, _ in now])
+        except BusError as error:
+            if not pause:
+                logger.warning("The broker cannot be told what this process has to say; trying on. %s", error)
+            return min(pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
+        if pause:
+            logger.info("The broker takes what this process has to say again.")
+        with self._changed:
+            del self._outgoing[: len(now)]
+            self._changed.notify_all()
+        for *_, tell in now:
+            for told in tell:
+                told()
+        return 0.0
+
+    def _messages(
+        self, gathered: dict[tuple[type, UUID], list[tuple[Item, Told | None]]], answers: Sequence[Held]
+    ) -> Iterable[Outgoing]:
+        for (kind, batch), entries in gathered.items():
+            for i in range(0, len(entries), MAX_ITEMS):
+                yield from self._encoded(kind, batch, entries[i : i + MAX_ITEMS])
+        for answer in answers:
+            yield answer.batch, _branch_of(answer.gids[0]) if answer.gids else 0, encode(answer), []
+
+    def _encoded(self, kind: Any, batch: UUID, entries: list[tuple[Item, Told | None]]) -> Iterable[Outgoing]:
+        items = tuple(item for item, _ in entries)
+        try:
+            body = encode(kind(batch=batch, process=self._process, items=items))
+        except MessageError:
+            if len(entries) == 1:
+                logger.exception("This cannot be said: %.500r", items[0], extra={"batch": str(batch)})
+                return
+            half = len(entries) // 2
+            yield from self._encoded(kind, batch, entries[:half])
+            yield from self._encoded(kind, batch, entries[half:])
+            return
+        yield batch, _first_branch(items[0]), body, [told for _, told in entries if told is not None]
+
+
+def _first_branch(item: Item) -> int:
+    if isinstance(item, StartedItem):
+        return item.branch
+    return item.members[0] if isinstance(item, VoteItem) else _branch_of(item.gid)
+
+
+def _branch_of(gid: str) -> int:
+    parts = gids.parse(gid)
+    return parts.branch if parts else 0
