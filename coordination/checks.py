@@ -107,3 +107,16 @@ def check_installation_row(
             id="coordination.E006",
         )
     ]
+
+
+@register()
+def check_plans(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Every plan has a name of its own."""
+    from coordination.errors import BadPlanName, PlanClash
+    from coordination.plans import known_plans
+
+    try:
+        known_plans()
+    except (PlanClash, BadPlanName) as error:
+        return [Error(str(error), id="coordination.E007")]
+    return []

@@ -8,7 +8,7 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connection
 
-from coordination import checks
+from coordination import checks, plans
 from coordination.models import Installation
 
 
@@ -77,3 +77,16 @@ def test_room_for_updates_is_left() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT reloptions FROM pg_class WHERE relname = 'coordination_branch'")
         assert cursor.fetchone() == (["fillfactor=50"],)
+
+
+def test_every_plan_has_a_name_of_its_own(settings: Any) -> None:
+    plans._find_plans.cache_clear()
+    assert checks.check_plans(None) == []
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.unit.shop.again"]
+    plans._find_plans.cache_clear()
+    try:
+        found = checks.check_plans(None)
+    finally:
+        plans._find_plans.cache_clear()
+    assert ids(found) == ["coordination.E007"]
+    assert "Two plans are called 'demo': demo.plans.Demo and tests.unit.shop.again.plans.Other." in found[0].msg

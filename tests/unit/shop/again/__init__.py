@@ -1,0 +1,1 @@
+"""An app whose plan has the name of another's."""
