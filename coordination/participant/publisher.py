@@ -137,7 +137,8 @@ class Publisher:
     def _messages(
         self, gathered: dict[tuple[type, UUID], list[tuple[Item, Told | None]]], answers: Sequence[Held]
     ) -> Iterable[Outgoing]:
-        for (kind, batch), entries in gathered.items():
+        # No attempt votes before it is said to have started.
+        for (kind, batch), entries in sorted(gathered.items(), key=lambda each: each[0][0] is not Started):
             for i in range(0, len(entries), MAX_ITEMS):
                 yield from self._encoded(kind, batch, entries[i : i + MAX_ITEMS])
         for answer in answers:

@@ -1,0 +1,61 @@
+"""Real worker processes against a stand-in for the manager: what they say, and what they do when told."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from coordination.protocol.states import Decision, Outcome
+from tests.integration.standin import Manager
+from tests.services import Process, Site, wait_until
+
+WRITE = "demo.tasks.write_entries"
+HARMLESS = {"rows": 10, "fail_at": 0, "seconds": 0}
+
+
+@pytest.fixture(scope="module", params=["prefork", "threads"])
+def worker(request: pytest.FixtureRequest, whole_site: Site) -> Iterator[Process]:
+    """A worker with two slots, of each pool."""
+    with whole_site.worker(request.param, 2, env={"CELERY_SKIP_CHECKS": "1"}) as process:
+        yield process
+
+
+@pytest.fixture
+def manager(whole_site: Site) -> Iterator[Manager]:
+    """The stand-in, for a batch of one."""
+    manager = Manager(whole_site.rabbitmq)
+    yield manager
+    manager.close()
+
+
+def rows(site: Site, manager: Manager, alias: str = "demo_ledger") -> int:
+    """Rows of the batch that anybody can see."""
+    return int(site.query(alias, "SELECT count(*) FROM demo_entry WHERE batch_id = %s", [manager.batch])[0][0])
+
+
+def prepared(site: Site, manager: Manager) -> list[str]:
+    """Gids of the batch that are prepared on either server."""
+    everywhere = site.postgres.prepared() + site.postgres2.prepared()
+    return [gid for _, gid in everywhere if manager.batch.hex in gid]
+
+
+def test_a_hundred_tasks_vote_and_are_committed(worker: Process, site: Site, manager: Manager) -> None:
+    """Invisible until the decision, then all there, and the slots were free in between."""
+    for number in range(1, 101):
+        manager.send(WRITE, number, number=number, alias="demo_ledger", **HARMLESS)
+    manager.wait(lambda: len(manager.votes) == 100)
+    votes = manager.votes
+    assert {vote.vote for vote in votes} == {Decision.COMMIT}
+    assert len(prepared(site, manager)) == 100
+    assert rows(site, manager) == 0
+    assert len(manager.starts) == 100
+    evidence = votes[0].evidence
+    assert evidence is not None and evidence["rows"] == 10
+    print("work_ms, prepare_ms of the last:", votes[-1].evidence)
+    began = time.perf_counter()
+    manager.decide(Decision.COMMIT, votes)
+    manager.wait(lambda: len(manager.ends) == 100)
+    print(f"decision to the last of 100 reports: {(time.perf_counter() - began) * 1000:.1f} ms")
+    assert {end.outcome for end in manager.ends.values()} == {Outcome.COMMITTED}
+    assert prepared(site, manager) == []
+    assert rows(site, manager) == 1000
