@@ -209,6 +209,8 @@ class _Reader:
             acknowledge()
 
     def _cancelled(self, queue: str, _: str) -> None:
+        if self._stopping.is_set():
+            return  # we deleted it ourselves
         raise _MailboxLost(f"Queue {queue} was deleted under its reader")
 
     def _acknowledge_later(self, connection: amqp.Connection, tag: int) -> None:

@@ -1,0 +1,401 @@
+"""What `coordination/bus/port.py` says, held against every pair of adapters."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+
+from coordination.bus.port import BusError, Delivery, NodeBus, QueueLost
+from tests.contract.listening import Process, Strays, consume, eventually
+from tests.contract.pairs import Pair
+
+MakeProcess = Callable[..., Process]
+
+
+class TestVotes:
+    async def test_arrive_unchanged_and_in_order(self, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
+        votes = await consume(node, batch)
+        bodies = [b"", b"\x00\xff{not json", b"x" * 300_000, *(b"%d" % n for n in range(500))]
+        await process().publish(batch, *bodies)
+        await eventually(lambda: len(votes.bodies) >= 200)
+        for n in range(len(bodies)):
+            await eventually(lambda n=n: len(votes.deliveries) > n)
+            await votes.deliveries[n].acknowledge()
+        assert votes.bodies == bodies
+
+    async def test_go_to_their_own_batch_whatever_the_branch(
+        self, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
+        other = uuid4()
+        votes, others = await consume(node, batch), await consume(node, other)
+        sender = process()
+        await asyncio.to_thread(sender.bus.publish, [(batch, 1, b"a"), (other, 1, b"b"), (batch, 20_000, b"c")])
+        await eventually(lambda: len(votes.bodies) == 2 and len(others.bodies) == 1)
+        assert (votes.bodies, others.bodies) == ([b"a", b"c"], [b"b"])
+        await votes.acknowledge_all()
+        await others.acknowledge_all()
+        await others.channel.close()
+        assert await node.delete_batch(other)
+
+    async def test_wait_in_a_declared_queue_nobody_reads(
+        self, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
+        await node.declare_batch(batch)
+        await node.declare_batch(batch)
+        await process().publish(batch, b"early")
+        votes = await consume(node, batch)
+        await eventually(lambda: votes.bodies == [b"early"])
+
+    async def test_acknowledged_are_forgotten_and_others_come_again(
+        self, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
+        votes = await consume(node, batch)
+        await process().publish(batch, b"a", b"b", b"c")
+        await eventually(lambda: len(votes.bodies) == 3)
+        await votes.deliveries[1].acknowledge()
+        await votes.channel.close()
+        again = await consume(node, batch)
+        await eventually(lambda: again.bodies == [b"a", b"c"])
+        await again.acknowledge_all()
+        await again.channel.close()
+        assert await node.delete_batch(batch)
+
+    async def test_acknowledging_never_raises(self, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
+        votes = await consume(node, batch)
+        sender = process()
+        await sender.publish(batch, b"a", b"b")
+        await eventually(lambda: len(votes.bodies) == 2)
+        await votes.deliveries[0].acknowledge()
+        await votes.deliveries[0].acknowledge()
+        await sender.publish(batch, b"c")
+        await eventually(lambda: len(votes.bodies) == 3)  # the double acknowledgement did no harm
+        await votes.channel.close()
+        await votes.deliveries[1].acknowledge()
+        await node.close()
+        await votes.deliveries[2].acknowledge()
+
+    async def test_at_most_200_are_out_at_once(self, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
+        votes = await consume(node, batch)
+        await process().publish(batch, *[b"x"] * 250)
+        await eventually(lambda: len(votes.bodies) == 200)
+        await asyncio.sleep(0.2)
+        assert len(votes.bodies) == 200
+        assert await votes.channel.waiting() == 50
+        await votes.acknowledge_all()
+        await eventually(lambda: len(votes.bodies) == 250)
+        assert await votes.channel.waiting() == 0
+
+    async def test_two_nodes_may_read_one_batch(
+        self, pair: Pair, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
+        second = pair.node()
+        await second.connect()
+        try:
+            one, two = await consume(node, batch), await consume(second, batch)
+            await process().publish(batch, *(b"%d" % n for n in range(20)))
+            await eventually(lambda: len(one.bodies) + len(two.bodies) == 20)
+            assert one.bodies and two.bodies
+        finally:
+            await second.close()
+        await eventually(lambda: set(one.bodies) == {b"%d" % n for n in range(20)})
+
+    async def test_a_callback_that_raises_harms_nobody_else(
+        self, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
+        seen: list[bytes] = []
+
+        def take(delivery: Delivery) -> None:
+            seen.append(delivery.body)
+            if delivery.body == b"bad":
+                raise ValueError("a mistake in the manager")
+
+        channel = await node.consume_batch(batch, take, lambda lost: None)
+        await process().publish(batch, b"bad", b"good")
+        await eventually(lambda: seen == [b"bad", b"good"])
+        await channel.close()
+
+    async def test_of_300_batches_at_once_reach_each_its_own(self, node: NodeBus, process: MakeProcess) -> None:
+        batches = [uuid4() for _ in range(300)]
+        votes = await asyncio.gather(*(consume(node, batch) for batch in batches))
+        sender = process()
+        await asyncio.to_thread(sender.bus.publish, [(b, n, f"{b} {n}".encode()) for n in range(1, 4) for b in batches])
+        await eventually(lambda: all(len(v.bodies) == 3 for v in votes))
+        for batch, vote in zip(batches, votes, strict=True):
+            assert vote.bodies == [f"{batch} {n}".encode() for n in range(1, 4)]
+            await vote.acknowledge_all()
+        await asyncio.gather(*(vote.channel.close() for vote in votes))
+        assert all(await asyncio.gather(*(node.delete_batch(batch) for batch in batches)))
+
+
+class TestTheBatchQueue:
+    async def test_deleted_under_its_consumer_is_reported_once_and_not_made_again(
+        self, pair: Pair, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
+        votes = await consume(node, batch)
+        pair.delete_batch_queue(batch)
+        await eventually(lambda: votes.lost)
+        await asyncio.sleep(0.3)
+        assert votes.lost == [QueueLost(batch=batch)]
+        assert not pair.batch_queue_exists(batch)
+
+        again = await consume(node, batch)
+        await process().publish(batch, b"later")
+        await eventually(lambda: again.bodies == [b"later"])
+        await votes.channel.close()
+        assert await again.channel.waiting() == 0
+
+    async def test_is_deleted_only_if_empty(self, pair: Pair, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
+        assert await node.delete_batch(batch), "there is none"
+        await node.declare_batch(batch)
+        await process().publish(batch, b"a")
+        assert not await node.delete_batch(batch)
+        assert pair.batch_queue_exists(batch)
+        for delivery in await node.drain_batch(batch):
+            await delivery.acknowledge()
+        assert await node.delete_batch(batch)
+        assert not pair.batch_queue_exists(batch)
+
+    async def test_drains(self, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
+        assert await node.drain_batch(batch) == [], "there is no such queue"
+        await node.declare_batch(batch)
+        assert await node.drain_batch(batch) == []
+        await process().publish(batch, *(b"%d" % n for n in range(250)))
+        first = await node.drain_batch(batch)
+        assert [d.body for d in first] == [b"%d" % n for n in range(200)]
+        for delivery in first[:150]:
+            await delivery.acknowledge()
+        second = await node.drain_batch(batch)
+        assert {d.body for d in second} == {b"%d" % n for n in range(150, 250)}
+        for delivery in second:
+            await delivery.acknowledge()
+        assert await node.drain_batch(batch) == []
+
+    async def test_drained_and_not_acknowledged_is_not_deleted_with_it(
+        self, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
+        await node.declare_batch(batch)
+        await process().publish(batch, b"a")
+        assert len(await node.drain_batch(batch)) == 1
+        assert not await node.delete_batch(batch)
+
+
+class TestStrays:
+    async def test_a_vote_without_a_queue_is_a_stray(self, node: NodeBus, process: MakeProcess) -> None:
+        strays = Strays()
+        await node.consume_strays(strays)
+        await process().publish(uuid4(), b"lost my way")
+        await eventually(lambda: b"lost my way" in strays.bodies)
+
+    async def test_put_back_it_reaches_its_batch(self, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
+        strays = Strays()
+        await node.consume_strays(strays)
+        await process().publish(batch, b"too early")
+        await eventually(lambda: b"too early" in strays.bodies)
+        await node.put_back(batch, b"too early")
+        votes = await consume(node, batch)
+        await eventually(lambda: votes.bodies == [b"too early"])
+
+    async def test_one_that_cannot_be_answered_comes_again(self, node: NodeBus, process: MakeProcess) -> None:
+        times: list[float] = []
+        mine = uuid4().bytes
+
+        async def answer(delivery: Delivery) -> None:
+            if delivery.body == mine:
+                times.append(time.monotonic())
+                if len(times) == 1:
+                    raise RuntimeError("the journal is away")
+            await delivery.acknowledge()
+
+        await node.consume_strays(answer)
+        await process().publish(uuid4(), mine)
+        await eventually(lambda: len(times) == 2)
+        assert times[1] - times[0] >= 0.9
+        await asyncio.sleep(0.2)
+        assert len(times) == 2
+
+    async def test_one_that_takes_long_holds_nobody_up(self, node: NodeBus, process: MakeProcess) -> None:
+        release, quick = asyncio.Event(), Strays()
+
+        async def answer(delivery: Delivery) -> None:
+            if delivery.body == b"slow":
+                await release.wait()
+            await quick(delivery)
+
+        await node.consume_strays(answer)
+        await process().publish(uuid4(), b"slow", b"quick")
+        await eventually(lambda: b"quick" in quick.bodies)
+        assert b"slow" not in quick.bodies
+        release.set()
+        await eventually(lambda: b"slow" in quick.bodies)
+
+
+class TestMailboxes:
+    async def test_tell_reaches_that_process_only(self, node: NodeBus, process: MakeProcess) -> None:
+        one, two = process("one"), process("two")
+        assert await node.tell("one", b"for one")
+        assert await node.tell("two", b"for two")
+        await eventually(lambda: one.heard and two.heard)
+        assert (one.heard, two.heard) == ([b"for one"], [b"for two"])
+
+    async def test_tell_without_a_mailbox_says_so(self, node: NodeBus) -> None:
+        assert not await node.tell("nobody", b"hello")
+
+    async def test_tell_all_reaches_everyone(self, node: NodeBus, process: MakeProcess) -> None:
+        await node.tell_all(b"nobody is there")
+        everyone = [process() for _ in range(3)]
+        await node.tell_all(b"everyone")
+        await eventually(lambda: all(p.heard == [b"everyone"] for p in everyone))
+
+    async def test_is_read_while_its_process_lives(self, pair: Pair, node: NodeBus, process: MakeProcess) -> None:
+        assert not await node.mailbox_is_read("reader")
+        reader = process("reader")
+        assert await node.mailbox_is_read("reader")
+        await asyncio.to_thread(reader.close)
+        assert not await node.mailbox_is_read("reader")
+        assert not await node.tell("reader", b"gone")
+
+    async def test_outlives_a_process_that_was_killed(self, node: NodeBus, process: MakeProcess) -> None:
+        killed = process("killed")
+        await asyncio.to_thread(killed.close, delete_mailbox=False)
+        assert not await node.mailbox_is_read("killed")
+        assert await node.tell("killed", b"still to be heard")
+        heir = process("killed")
+        await eventually(lambda: heir.heard == [b"still to be heard"])
+
+    async def test_what_is_not_acknowledged_is_heard_again(self, node: NodeBus, process: MakeProcess) -> None:
+        first = process("again", hold=True)
+        await node.tell("again", b"a")
+        await node.tell("again", b"b")
+        await eventually(lambda: len(first.held) == 2)
+        first.held[0]()  # from another thread than the one it was heard in
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(first.close, delete_mailbox=False)
+        first.held[1]()  # too late, and harmless
+        second = process("again")
+        await eventually(lambda: second.heard == [b"b"])
+
+    async def test_more_than_is_held_at_once_comes_as_it_is_acknowledged(
+        self, node: NodeBus, process: MakeProcess
+    ) -> None:
+        slow = process("slow", hold=True)
+        await asyncio.gather(*(node.tell("slow", b"x") for _ in range(300)))
+        await eventually(lambda: len(slow.held) == 200)
+        for acknowledge in slow.held[:100]:
+            acknowledge()
+        await eventually(lambda: len(slow.held) == 300)
+
+    async def test_a_message_not_understood_is_dropped(self, node: NodeBus, process: MakeProcess) -> None:
+        hearer = process("hearer")
+        await node.tell("hearer", b"break")
+        await node.tell("hearer", b"fine")
+        await eventually(lambda: hearer.heard == [b"break", b"fine"])
+        await asyncio.to_thread(hearer.close, delete_mailbox=False)
+        heir = process("hearer")
+        await node.tell("hearer", b"last")
+        await eventually(lambda: heir.heard == [b"last"])
+
+
+class TestRecovery:
+    async def test_goes_to_one_process_with_that_database(self, node: NodeBus, process: MakeProcess) -> None:
+        alias = f"ledger-{uuid4().hex[:6]}"
+        both = [process(aliases=["other", alias]), process(aliases=[alias])]
+        without = process(aliases=["other"])
+        for n in range(10):
+            await node.recover(alias, b"%d" % n)
+        await eventually(lambda: sum(len(p.heard) for p in both) == 10)
+        assert {body for p in both for body in p.heard} == {b"%d" % n for n in range(10)}
+        assert not without.heard
+
+    async def test_waits_for_a_process_with_that_database(self, node: NodeBus, process: MakeProcess) -> None:
+        alias = f"crm-{uuid4().hex[:6]}"
+        await node.recover(alias, b"order")
+        late = process(aliases=[alias])
+        await eventually(lambda: late.heard == [b"order"])
+
+    async def test_not_acknowledged_it_goes_to_another(self, node: NodeBus, process: MakeProcess) -> None:
+        alias = f"crm-{uuid4().hex[:6]}"
+        dies = process(aliases=[alias], hold=True)
+        await node.recover(alias, b"order")
+        await eventually(lambda: dies.heard == [b"order"])
+        heir = process(aliases=[alias])
+        await asyncio.to_thread(dies.close, delete_mailbox=False)
+        await eventually(lambda: heir.heard == [b"order"])
+
+
+class TestTheAgentsThreads:
+    async def test_start_returns_at_once_and_connects_by_itself(self, pair: Pair) -> None:
+        bus = pair.agent(f"worker-{uuid4().hex[:8]}")
+        assert not bus.wait_connected(0.05)
+        one = Process(bus)
+        before = threading.active_count()
+        one.start()
+        assert one.connected == 1
+        one.close()
+        await eventually(lambda: threading.active_count() <= before)
+
+    async def test_messages_are_heard_in_one_thread_of_the_bus(self, node: NodeBus, process: MakeProcess) -> None:
+        one = process("one", aliases=["crm"])
+        for _ in range(20):
+            await node.tell("one", b"a")
+        await node.recover("crm", b"b")
+        await eventually(lambda: len(one.heard) == 21)
+        assert len(one.threads) == 1
+        assert threading.current_thread().name not in one.threads
+
+    async def test_close_is_quick_and_final(self, pair: Pair, process: MakeProcess) -> None:
+        one = process()
+        await one.publish(uuid4(), b"a")
+        began = time.monotonic()
+        await asyncio.to_thread(one.close)
+        assert time.monotonic() - began < 2
+        with pytest.raises(BusError):
+            one.bus.publish([(uuid4(), 1, b"b")])
+        one.bus.tick()
+        one.close()
+        never_started = pair.agent("never-started")
+        never_started.close(delete_mailbox=True)
+
+    async def test_publishing_nothing_is_fine_and_ticks_are_harmless(self, process: MakeProcess) -> None:
+        one = process()
+        one.bus.tick()
+        one.bus.publish([])
+        for _ in range(5):
+            one.bus.tick()
+
+
+class TestTheNode:
+    async def test_calls_after_close_raise_bus_error(self, pair: Pair) -> None:
+        node = pair.node()
+        await node.connect()
+        began = time.monotonic()
+        await node.close()
+        assert time.monotonic() - began < 2
+        batch = uuid4()
+        for call in (
+            lambda: node.declare_batch(batch),
+            lambda: node.consume_batch(batch, lambda d: None, lambda lost: None),
+            lambda: node.delete_batch(batch),
+            lambda: node.drain_batch(batch),
+            lambda: node.tell("one", b"x"),
+            lambda: node.tell_all(b"x"),
+            lambda: node.recover("crm", b"x"),
+            lambda: node.put_back(batch, b"x"),
+            lambda: node.mailbox_is_read("one"),
+        ):
+            with pytest.raises(BusError):
+                await call()
+        await node.close()
+
+    async def test_a_caller_that_gives_up_breaks_nothing(self, node: NodeBus, process: MakeProcess) -> None:
+        one = process("one")
+        for _ in range(20):
+            task = asyncio.create_task(node.tell("one", b"x"))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert await node.tell("one", b"after")
+        await eventually(lambda: one.heard and one.heard[-1] == b"after")
