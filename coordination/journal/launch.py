@@ -85,6 +85,16 @@ class Launched:
     attached: bool
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """What a request comes to: the parts that make two requests the same."""
+
+    customer: Customer
+    plan: type[Plan]
+    params: Cleaned
+    deadline: timedelta
+
+
 def record(request: Request) -> Launched:
     """Put the batch that ``request`` asks for into the journal, or find it there by its idempotency key.
 
@@ -93,42 +103,44 @@ def record(request: Request) -> Launched:
     batch may exist, and repeating the request with the same key finds it.
     """
     outside_transactions()
-    _check_words(request)
-    customer = _customer(request.customer)
-    plan = get_plan(request.plan)
-    params = clean(plan, request.params)
-    deadline = _deadline(request.deadline if request.deadline is not None else plan.deadline)
-    signatures = {name: _signature(name, getattr(request, name)) for name in ("on_committed", "on_rolled_back")}
-    found = _same_request(request, customer, plan, params, deadline)
+    checked = _check(request)
+    found = _same_request(request, checked)
     if found is not None:
         return found
-    batch = uuid.uuid4()
-    branches = _branches(plan, customer, params)
-    new = NewBatch(
-        id=batch,
-        customer=customer.pk,
-        plan=plan_name(plan),
-        params=params.stored,
-        key=request.key,
-        label=request.label,
-        guarantee=_guarantee(customer, branches),
-        start_within=plan.start_within,
-        deadline=deadline,
-        created_by=getattr(request.user, "pk", None),
-        relaunch_of=request.relaunch_of,
-        entry=_entry(request, plan, len(branches)),
-        **signatures,
-    )
+    branches = _branches(checked)
+    new = _new_batch(request, checked, branches)
     try:
         insert(new, branches)
     except IntegrityError:
         # Somebody was quicker with the same key; anything else is not ours to explain.
-        found = _same_request(request, customer, plan, params, deadline)
+        found = _same_request(request, checked)
         if found is None:
             raise
         return found
-    logger.info("Batch %s of %s recorded: plan %s, %d tasks.", batch, customer.slug, new.plan, len(branches))
-    return Launched(batch, attached=False)
+    logger.info(
+        "Batch %s of %s recorded: plan %s, %d tasks.", new.id, checked.customer.slug, new.plan, len(branches),
+        extra={"batch": str(new.id)},
+    )  # fmt: skip
+    return Launched(new.id, attached=False)
+
+
+def _new_batch(request: Request, checked: _Checked, branches: list[NewBranch]) -> NewBatch:
+    return NewBatch(
+        id=uuid.uuid4(),
+        customer=checked.customer.pk,
+        plan=plan_name(checked.plan),
+        params=checked.params.stored,
+        key=request.key,
+        label=request.label,
+        guarantee=_guarantee(checked.customer, branches),
+        start_within=checked.plan.start_within,
+        deadline=checked.deadline,
+        created_by=getattr(request.user, "pk", None),
+        relaunch_of=request.relaunch_of,
+        entry=_entry(request, checked.plan, len(branches)),
+        on_committed=request.on_committed,
+        on_rolled_back=request.on_rolled_back,
+    )
 
 
 # --- the request ------------------------------------------------------------------------------------------------
@@ -141,12 +153,18 @@ def outside_transactions() -> None:
             raise InsideAtomic(alias=connection.alias)
 
 
-def _check_words(request: Request) -> None:
+def _check(request: Request) -> _Checked:
     for name, value in (("The label", request.label), ("The idempotency key", request.key)):
         if value and (len(value) > MAX_TEXT or not value.isprintable()):
             raise BadRequest(name=name, value=repr(value[:40]), problem=f"at most {MAX_TEXT} printable characters.")
     if request.key is not None and not request.key.strip():
         raise BadRequest(name="The idempotency key", value="empty", problem="leave it out, or say what names this run.")
+    _check_signature("on_committed", request.on_committed)
+    _check_signature("on_rolled_back", request.on_rolled_back)
+    customer = _customer(request.customer)
+    plan = get_plan(request.plan)
+    deadline = _deadline(request.deadline if request.deadline is not None else plan.deadline)
+    return _Checked(customer, plan, clean(plan, request.params), deadline)
 
 
 def _customer(customer: Customer | str) -> Customer:
@@ -165,9 +183,9 @@ def _deadline(deadline: timedelta) -> timedelta:
     return timedelta(seconds=round(deadline.total_seconds()))
 
 
-def _signature(name: str, signature: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _check_signature(name: str, signature: Mapping[str, Any] | None) -> None:
     if signature is None:
-        return None
+        return
     if not isinstance(signature, dict) or not signature.get("task"):
         raise BadRequest(
             name=name, value=type(signature).__name__, problem="give a Celery signature, such as task.s(…)."
@@ -178,21 +196,19 @@ def _signature(name: str, signature: Mapping[str, Any] | None) -> dict[str, Any]
         raise BadRequest(name=name, value="kept as JSON", problem=str(error)) from error
     if len(text.encode()) > MAX_BYTES:
         raise BadRequest(name=name, value="that long", problem=f"at most {MAX_BYTES:,} bytes of JSON.")
-    return dict(signature)
 
 
-def _same_request(
-    request: Request, customer: Customer, plan: type[Plan], params: Cleaned, deadline: timedelta
-) -> Launched | None:
+def _same_request(request: Request, checked: _Checked) -> Launched | None:
     """The batch that has this request's key, None if there is none. Raises KeyReused if it was another request."""
     if request.key is None:
         return None
-    batch = Batch.objects.using(DEFAULT_DB_ALIAS).filter(customer=customer, key=request.key).first()
+    batches = Batch.objects.using(DEFAULT_DB_ALIAS)
+    batch = batches.filter(customer=checked.customer, key=request.key).first()
     if batch is None:
         return None
-    ours = (plan_name(plan), params.stored, deadline.total_seconds())
+    ours = (plan_name(checked.plan), checked.params.stored, checked.deadline.total_seconds())
     if ours != (batch.plan, batch.params, batch.deadline_seconds):
-        raise KeyReused(key=request.key, batch=str(batch.pk), customer=customer.slug)
+        raise KeyReused(key=request.key, batch=str(batch.pk), customer=checked.customer.slug)
     return Launched(batch.pk, attached=True)
 
 
@@ -204,15 +220,15 @@ def _entry(request: Request, plan: type[Plan], tasks: int) -> str:
 # --- the plan's tasks -------------------------------------------------------------------------------------------
 
 
-def _branches(plan: type[Plan], customer: Customer, params: Cleaned) -> list[NewBranch]:
+def _branches(checked: _Checked) -> list[NewBranch]:
     """Run the plan, within its bounds. The time is looked at with each task it yields."""
-    name = plan_name(plan)
+    name, customer = plan_name(checked.plan), checked.customer
     granted = {database.name: database.alias for database in customer.databases.all()}
     two_phase = {alias: options.get("two_phase", "require") for alias, options in conf.databases().items()}
     until = time.monotonic() + PLAN_SECONDS
     found: list[NewBranch] = []
     try:
-        for spec in plan().branches(customer, params.values):
+        for spec in checked.plan().branches(customer, checked.params.values):
             if time.monotonic() > until:
                 raise PlanTooSlow(plan=name, seconds=round(PLAN_SECONDS))
             if len(found) == MAX_BRANCHES:

@@ -1,6 +1,7 @@
 """What our commands have in common: one line for what went wrong, and exit codes that cron and CI can rely on."""
 
 import argparse
+import logging
 import sys
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -62,6 +63,9 @@ class Command(BaseCommand):
         options = vars(parser.parse_args(argv[2:]))
         handle_default_options(argparse.Namespace(**options))
         options.pop("args", None)
+        if options["verbosity"] < 2:
+            # The command says by itself what happens; what is logged besides is for processes that nobody watches.
+            logging.getLogger("coordination").setLevel(logging.WARNING)
         try:
             self.execute(**options)
         except CommandError as error:
