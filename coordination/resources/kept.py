@@ -37,7 +37,8 @@ class KeptConnections:
                 return self._idle.pop()[1]
         wrapper = self._new()
         try:
-            wrapper.connect()
+            with wrapper.wrap_database_errors:
+                wrapper.connect()
         except (DatabaseError, InterfaceError, OSError) as error:
             self.drop(wrapper)
             raise ResourceError(f"Database {self.alias!r} cannot be reached: {str(error).strip()}") from error

@@ -23,14 +23,21 @@ RULE = (
     "what one has prepared stays locked until all of them have voted"
 )
 
-_QUESTION = """
+_WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid IN ({pids})"
+"""Cheap, and mostly the end of it: a slow body is rarely one that waits for a lock."""
+
+# A prepared transaction's locks have no pid, and the virtual transaction of the session that prepared it (or -1/xid
+# after a restart): which one it is tells the lock on its own id.
+_HOLDERS = """
 SELECT w.pid, coalesce(p.gid, ''), coalesce(a.pid::text, ''), coalesce(a.application_name, '')
   FROM pg_locks w
   JOIN pg_locks h ON h.granted AND h.pid IS DISTINCT FROM w.pid AND h.locktype = w.locktype
    AND (h.database, h.relation, h.page, h.tuple, h.virtualxid, h.transactionid, h.classid, h.objid, h.objsubid)
        IS NOT DISTINCT FROM
        (w.database, w.relation, w.page, w.tuple, w.virtualxid, w.transactionid, w.classid, w.objid, w.objsubid)
-  LEFT JOIN pg_prepared_xacts p ON h.virtualtransaction = '-1/' || p.transaction
+  LEFT JOIN pg_locks x ON h.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid'
+   AND x.virtualtransaction = h.virtualtransaction
+  LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
   LEFT JOIN pg_stat_activity a ON a.pid = h.pid
  WHERE NOT w.granted AND w.pid IN ({pids}) ORDER BY p.gid NULLS LAST"""
 
@@ -103,7 +110,10 @@ class LockWatch:
     def _look(self, pids: list[int]) -> None:
         wrapper = self._kept.take()
         try:
-            rows = pq.rows(pq.ask(wrapper, _QUESTION.format(pids=", ".join(map(str, pids)))))
+            rows = pq.rows(pq.ask(wrapper, _WAITING.format(pids=", ".join(map(str, pids)))))
+            if rows:
+                waiting = ", ".join(str(row[0]) for row in rows)
+                rows = pq.rows(pq.ask(wrapper, _HOLDERS.format(pids=waiting)))
         except pq.Lost:
             self._kept.drop(wrapper)
             return

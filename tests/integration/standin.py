@@ -49,7 +49,8 @@ class Manager:
     def send(self, task: str, *args: Any, number: int = 1, alias: str, again: bool = False, **kwargs: Any) -> str:
         """Dispatch a branch; returns the Celery task id."""
         ticket = Ticket(
-            batch=self.batch, number=number, of=self._of, name="a task", alias=alias, deadline=self._deadline, again=again
+            batch=self.batch, number=number, of=self._of, name="a task", alias=alias, deadline=self._deadline,
+            again=again,
         )  # fmt: skip
         result = app.send_task(task, args, {**kwargs, KEY: ticket.plain()}, task_id=str(uuid.uuid4()))
         return str(result.id)

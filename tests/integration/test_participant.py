@@ -7,7 +7,7 @@ import pytest
 
 from coordination.protocol.states import Decision, Outcome
 from tests.integration.standin import Manager
-from tests.services import Process, Site, wait_until
+from tests.services import Process, Site
 
 WRITE = "demo.tasks.write_entries"
 HARMLESS = {"rows": 10, "fail_at": 0, "seconds": 0}
