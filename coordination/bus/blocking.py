@@ -210,7 +210,8 @@ class ConfirmedPublisher:
                 left, deadline = len(self._unconfirmed), now + CALL_TIMEOUT
             if now >= deadline:
                 raise TimeoutError(f"the broker did not confirm {left} messages within {CALL_TIMEOUT:g} s")
-            self._connection.blocking_read(deadline - now)
+            with contextlib.suppress(TimeoutError):
+                self._connection.blocking_read(deadline - now)
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         if not multiple:

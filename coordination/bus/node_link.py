@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import aio_pika
 import aiormq.abc
 from aio_pika.abc import AbstractChannel
+from aio_pika.connection import make_url
 from aiormq.exceptions import AMQPError
 
 from .address import Address
@@ -100,12 +101,12 @@ class Link:
         """What stands for the present connection; another one after each reconnection. Raises BusError while down."""
         return self._raw()
 
-    async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
-        """A new channel. Raises BusError."""
+    async def open_channel(self, *, confirms: bool = False, lasting: bool = True) -> AbstractChannel:
+        """A new channel, ``lasting`` or for one question. Raises BusError."""
         raw = self._raw()
         connection = self._connection
         assert connection is not None
-        number = self._free_number(raw)
+        number = self._free_number(raw, spared=CHANNELS_SPARED if lasting else 0)
         self._numbers.add(number)
         try:
             with as_bus_error("opening a channel"):
@@ -125,7 +126,7 @@ class Link:
         """A channel for one question: what the broker refuses closes it, and only it. Raises BusError."""
         with as_bus_error(what):
             async with asyncio.timeout(CALL_TIMEOUT):
-                channel = await self.open_channel()
+                channel = await self.open_channel(lasting=False)
                 try:
                     yield channel
                 finally:
@@ -156,25 +157,27 @@ class Link:
             raise BusError("the connection to the broker is closed")
         return transport.connection
 
-    def _free_number(self, raw: aiormq.abc.AbstractConnection) -> int:
+    def _free_number(self, raw: aiormq.abc.AbstractConnection, *, spared: int) -> int:
         """The lowest free channel number. The client's own choice grows past the broker's limit in the long run."""
         limit = int(raw.connection_tune.channel_max or 65535)
         taken = raw.channels.keys() | self._numbers
-        if len(taken) >= limit - CHANNELS_SPARED:
+        if len(taken) >= limit - spared:
             raise BusError(
                 f"the broker allows {limit} channels a connection: raise its channel_max, or start more nodes"
             )
         return next(number for number in range(1, limit + 1) if number not in taken)
 
     async def _open(self) -> None:
-        with as_bus_error(f"connecting to the broker {self._address}"):
-            async with asyncio.timeout(CALL_TIMEOUT):
-                connection = await aio_pika.connect(
-                    self._address.url,
-                    timeout=CALL_TIMEOUT,
-                    heartbeat=HEARTBEAT,
-                    client_properties={"connection_name": self._name},
-                )
+        connection = aio_pika.Connection(
+            make_url(self._address.url, heartbeat=HEARTBEAT), client_properties={"connection_name": self._name}
+        )
+        try:
+            with as_bus_error(f"connecting to the broker {self._address}"):
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    await connection.connect()
+        except BaseException:
+            await _close_quietly(connection)
+            raise
         self._lost.clear()
         lost = self._lost
         self._connection = connection
@@ -217,7 +220,7 @@ class Link:
                 await asyncio.wait_for(self._lost.wait(), PROBE_EVERY)
             if self._probe and not self._lost.is_set():
                 try:
-                    await close_channel(await self.open_channel())
+                    await close_channel(await self.open_channel(lasting=False))
                 except BusError:
                     # A lost connection has said so; what is left is a refusal for want of channels.
                     continue

@@ -1,7 +1,6 @@
 """A TCP proxy in front of a server, which can behave as bad networks do."""
 
 import asyncio
-import contextlib
 import socket
 import struct
 import threading
@@ -84,7 +83,7 @@ class Proxy:
             task.add_done_callback(self._pumps.discard)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_server: bool) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := await reader.read(65536):
                 if self._delay:
                     await asyncio.sleep(self._delay)
@@ -93,6 +92,8 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
             writer.close()
+        except OSError:
+            writer.transport.abort()
 
     async def _reset(self) -> None:
         for client, _ in self._pairs:

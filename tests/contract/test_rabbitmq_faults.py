@@ -1,0 +1,390 @@
+"""What the adapters over RabbitMQ do when the broker, its queues or the network fail. On a broker of their own."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+
+from coordination.bus import topology
+from coordination.bus.port import BLOCKED, BusError, NodeBus
+from tests.conftest import SCRATCH
+from tests.contract.listening import Process, Strays, consume, eventually
+from tests.contract.pairs import RabbitMQPair
+from tests.services import RabbitMQ
+from tests.services.proxy import Proxy
+
+MakeProcess = Callable[..., Process]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RabbitMQ]:
+    """A broker that these tests may break."""
+    server = RabbitMQ("faults", scratch=SCRATCH)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def proxy(server: RabbitMQ) -> Iterator[Proxy]:
+    with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def pair(server: RabbitMQ, proxy: Proxy) -> Iterator[RabbitMQPair]:
+    """Both sides reach the broker through the proxy."""
+    yield RabbitMQPair(server, server.url.replace(str(server.port), str(proxy.port)))
+    server.start()
+
+
+@pytest_asyncio.fixture
+async def node(pair: RabbitMQPair) -> AsyncIterator[NodeBus]:
+    bus = pair.node()
+    await bus.connect()
+    yield bus
+    began = time.monotonic()
+    await bus.close()
+    assert time.monotonic() - began < 2.5, "close is bounded, whatever state things are in"
+
+
+@pytest.fixture
+def process(pair: RabbitMQPair) -> Iterator[MakeProcess]:
+    made: list[Process] = []
+
+    def make(name: str = "", aliases: Sequence[str] = ()) -> Process:
+        made.append(Process(pair.agent(name or f"worker-{uuid4().hex[:8]}", aliases)))
+        return made[-1].start()
+
+    yield make
+    for one in made:
+        one.close()
+
+
+async def until_it_works(call: Callable[[], Awaitable[object]], timeout: float) -> float:
+    """Repeat `call` while it raises BusError; returns the seconds until it did not."""
+    began = time.monotonic()
+    while True:
+        try:
+            await call()
+        except BusError:
+            if time.monotonic() - began > timeout:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return time.monotonic() - began
+
+
+class TestNoBroker:
+    async def test_a_node_says_so_without_the_password(
+        self, server: RabbitMQ, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        for url in ("amqp://guest:s3cret@127.0.0.1:1/", server.url.replace("guest:guest", "guest:s3cret")):
+            with pytest.raises(BusError) as caught:
+                await RabbitMQPair(server, url).node().connect()
+            assert "s3cret" not in str(caught.value)
+        assert "s3cret" not in caplog.text
+
+    async def test_an_agent_says_so_and_goes_on_trying(
+        self, server: RabbitMQ, pair: RabbitMQPair, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        server.kill()
+        one = Process(pair.agent("early"))
+        one.bus.start(one._hear, on_connected=one._connect)
+        with pytest.raises(BusError):
+            one.bus.publish([(uuid4(), 1, b"x")])
+        assert not one.bus.wait_connected(1)
+        assert "guest:guest" not in caplog.text
+        await asyncio.to_thread(server.start)
+        assert await asyncio.to_thread(one.bus.wait_connected, 3)
+        await until_it_works(lambda: one.publish(uuid4(), b"x"), 1)
+        one.close()
+
+    async def test_that_answers_nothing_is_given_up(self, pair: RabbitMQPair, proxy: Proxy) -> None:
+        proxy.black_hole()
+        began = time.monotonic()
+        with pytest.raises(BusError):
+            await pair.node().connect()
+        assert time.monotonic() - began < 6
+        began = time.monotonic()
+        agent = pair.agent("lonely")
+        with pytest.raises(BusError):
+            await asyncio.to_thread(agent.publish, [(uuid4(), 1, b"x")])
+        assert time.monotonic() - began < 6
+        agent.close(delete_mailbox=True)
+
+
+class TestTheBrokerDies:
+    async def test_and_is_back(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+        """kill -9: consumers, mailbox and whatever was confirmed are there again within seconds."""
+        batches = [uuid4() for _ in range(100)]
+        votes = [await consume(node, batch) for batch in batches]
+        strays, unread = Strays(), uuid4()
+        await node.consume_strays(strays)
+        await node.declare_batch(unread)
+        one = process("survivor", ["crm"])
+        await one.publish(unread, *(b"%d" % n for n in range(50)))
+        await node.recover("warehouse", b"order")
+
+        server.kill()
+        await eventually(lambda: not one.bus.wait_connected(0))
+        began = time.monotonic()
+        for call in (node.tell("survivor", b"x"), node.declare_batch(unread), node.mailbox_is_read("survivor")):
+            with pytest.raises(BusError):
+                await call
+        with pytest.raises(BusError):
+            await one.publish(unread, b"x")
+        assert time.monotonic() - began < 1
+        await asyncio.sleep(2)
+        await asyncio.to_thread(server.start)
+
+        began = time.monotonic()
+        await until_it_works(lambda: node.tell("survivor", b"back"), 4)
+        await eventually(lambda: b"back" in one.heard, 4)
+        await until_it_works(lambda: one.publish(uuid4(), b"stray"), 4)
+        for batch in batches:
+            await one.publish(batch, b"after")
+        await eventually(lambda: all(v.bodies == [b"after"] for v in votes) and b"stray" in strays.bodies, 4)
+        assert time.monotonic() - began < 6
+        assert not any(v.lost for v in votes), "their queues were never gone"
+        assert [d.body for d in await node.drain_batch(unread)] == [b"%d" % n for n in range(50)]
+        late = process(aliases=["warehouse"])
+        await eventually(lambda: late.heard == [b"order"])
+        for v in votes:
+            await v.acknowledge_all()
+            await v.channel.close()
+        for batch in batches:
+            await node.delete_batch(batch)
+
+    async def test_with_votes_unacknowledged_they_come_again(
+        self, server: RabbitMQ, node: NodeBus, process: MakeProcess
+    ) -> None:
+        batch = uuid4()
+        votes = await consume(node, batch)
+        await process().publish(batch, b"a", b"b")
+        await eventually(lambda: len(votes.bodies) == 2)
+        server.kill()
+        await votes.deliveries[0].acknowledge()
+        await asyncio.to_thread(server.start)
+        await eventually(lambda: votes.bodies == [b"a", b"b"] * 2)
+        await votes.deliveries[1].acknowledge()  # of the connection that is gone: means nothing now
+        await votes.deliveries[2].acknowledge()
+        await votes.channel.close()
+        assert [d.body for d in await node.drain_batch(batch)] == [b"b"]
+
+    async def test_and_comes_back_empty(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+        batch, strays = uuid4(), Strays()
+        votes = await consume(node, batch)
+        await node.consume_strays(strays)
+        one = process("wiped", ["crm"])
+        await node.recover("crm", b"before")
+        await asyncio.to_thread(server.wipe)
+        await eventually(lambda: [lost.batch for lost in votes.lost] == [batch])
+        await eventually(lambda: one.connected == 2)
+        await until_it_works(lambda: node.tell("wiped", b"hello"), 4)
+        await until_it_works(lambda: one.publish(uuid4(), b"stray"), 4)
+        await node.recover("crm", b"order")
+        await eventually(lambda: b"stray" in strays.bodies and one.heard == [b"before", b"hello", b"order"])
+        again = await consume(node, batch)
+        await one.publish(batch, b"vote")
+        await eventually(lambda: again.bodies == [b"vote"])
+
+
+class TestQueuesAndExchangesVanish:
+    async def test_a_mailbox(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+        one = process("one")
+        server.delete(topology.mailbox("one"))
+        await eventually(lambda: one.connected == 2)
+        assert await node.tell("one", b"hello")
+        await eventually(lambda: one.heard == [b"hello"])
+
+    async def test_a_recovery_queue(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+        await node.recover("ledger", b"a")
+        server.delete(topology.recovery_queue("ledger"))
+        await node.recover("ledger", b"b")
+        one = process(aliases=["ledger"])
+        await eventually(lambda: one.heard == [b"b"])
+        server.delete(topology.recovery_queue("ledger"))
+        await eventually(lambda: one.connected == 2)
+        await node.recover("ledger", b"c")
+        await eventually(lambda: one.heard == [b"b", b"c"])
+
+    async def test_the_strays(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+        strays = Strays()
+        await node.consume_strays(strays)
+        server.delete(topology.STRAYS)
+        one = process()
+        await asyncio.sleep(0.5)
+        await one.publish(uuid4(), b"stray")
+        await eventually(lambda: b"stray" in strays.bodies)
+
+    async def test_the_exchanges(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+        one = process("one")
+        await one.publish(uuid4(), b"x")
+        assert await node.tell("one", b"x")
+        with server.connect() as connection:
+            connection.channel().exchange_delete(topology.VOTES)
+            connection.channel().exchange_delete(topology.DECISIONS)
+        await until_it_works(lambda: one.publish(uuid4(), b"x"), 2)
+        await until_it_works(lambda: node.tell("one", b"x"), 2)
+
+
+class TestTheNetwork:
+    async def test_resets_connections_and_leaves_the_broker_in_the_dark(
+        self, node: NodeBus, process: MakeProcess, proxy: Proxy
+    ) -> None:
+        """Half open: the broker still counts the old consumers, and gives them every other message."""
+        batch = uuid4()
+        votes = await consume(node, batch)
+        one = process("one")
+        await asyncio.to_thread(proxy.reset_clients)
+        began = time.monotonic()
+        await eventually(lambda: one.connected == 2)
+        await until_it_works(lambda: node.mailbox_is_read("one"), 3)
+        assert time.monotonic() - began < 3
+        for n in range(40):
+            await until_it_works(lambda n=n: one.publish(batch, b"%d" % n), 3)
+            await until_it_works(lambda: node.tell("one", b"repeated"), 3)
+            await asyncio.sleep(0.01)
+        await eventually(lambda: len(votes.bodies) >= 15 and len(one.heard) >= 15)
+
+    async def test_swallows_everything(self, node: NodeBus, process: MakeProcess, proxy: Proxy) -> None:
+        """A black hole: no call hangs, and all is well again soon after it."""
+        batch = uuid4()
+        votes = await consume(node, batch)
+        one = process("one")
+        await one.publish(batch, b"before")
+        await eventually(lambda: votes.bodies == [b"before"])
+        proxy.black_hole()
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: node.tell("one", b"x"),
+            lambda: node.recover("crm", b"x"),
+            lambda: node.declare_batch(uuid4()),
+            lambda: node.drain_batch(batch),
+            lambda: node.mailbox_is_read("one"),
+            lambda: one.publish(batch, b"x"),
+        ]
+
+        async def timed(call: Callable[[], Awaitable[object]]) -> float:
+            """Seconds until it gave up."""
+            began = time.monotonic()
+            with pytest.raises(BusError):
+                await call()
+            return time.monotonic() - began
+
+        await asyncio.wait_for(votes.deliveries[0].acknowledge(), 6)  # which never raises
+        assert max(await asyncio.gather(*(timed(call) for call in calls))) < 11
+        await eventually(lambda: not one.bus.wait_connected(0), 15)
+        proxy.pass_on()
+        await until_it_works(lambda: node.tell("one", b"after"), 8)
+        await eventually(lambda: b"after" in one.heard, 8)
+        await until_it_works(lambda: one.publish(batch, b"after"), 8)
+        await eventually(lambda: b"after" in votes.bodies, 20)
+
+    async def test_swallows_answers(self, node: NodeBus, process: MakeProcess, proxy: Proxy) -> None:
+        """What was published arrives, and nobody is told: it is an error, and may arrive twice."""
+        batch = uuid4()
+        await node.declare_batch(batch)
+        one = process("one")
+        await one.publish(uuid4(), b"x")
+        proxy.one_way()
+        with pytest.raises(BusError, match="confirm"):
+            await one.publish(batch, b"twice")
+        proxy.pass_on()
+        await until_it_works(lambda: one.publish(batch, b"twice"), 8)
+        await until_it_works(lambda: node.declare_batch(batch), 8)
+        assert [d.body for d in await node.drain_batch(batch)] == [b"twice", b"twice"]
+
+    async def test_is_slow(self, node: NodeBus, process: MakeProcess, proxy: Proxy) -> None:
+        proxy.delay(0.1)
+        batch = uuid4()
+        votes = await consume(node, batch)
+        one = process("one")
+        await one.publish(batch, *(b"%d" % n for n in range(300)))
+        for n in range(300):
+            await eventually(lambda n=n: len(votes.deliveries) > n)
+            await votes.deliveries[n].acknowledge()
+        await asyncio.gather(*(node.tell("one", b"x") for _ in range(300)))
+        await eventually(lambda: len(one.heard) == 300)
+
+    async def test_connections_live_through_idleness(
+        self, server: RabbitMQ, node: NodeBus, process: MakeProcess
+    ) -> None:
+        """Heartbeats: after 25 s of nothing all connections are the same ones."""
+        batch = uuid4()
+        votes = await consume(node, batch)
+        one = process("one")
+        await one.publish(batch, b"a")
+        assert await node.tell("one", b"a")
+
+        def connections() -> set[str]:
+            return {connection["pid"] for connection in server.connections()}
+
+        before = connections()
+        assert len(before) == 4
+        for _ in range(25):
+            await asyncio.sleep(1)
+            await asyncio.to_thread(one.bus.tick)
+        assert connections() == before
+        await one.publish(batch, b"b")
+        assert await node.tell("one", b"b")
+        await eventually(lambda: votes.bodies == [b"a", b"b"] and one.heard == [b"a", b"b"])
+        assert one.connected == 1
+
+
+class TestAnAlarm:
+    async def test_holds_publishing_back_and_nothing_else(
+        self, server: RabbitMQ, node: NodeBus, process: MakeProcess
+    ) -> None:
+        batch = uuid4()
+        votes = await consume(node, batch)
+        one = process("one")
+        await one.publish(batch, b"before")
+        await node.tell("one", b"before")
+        await asyncio.to_thread(server.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
+        try:
+            began = time.monotonic()
+            results = await asyncio.gather(
+                node.tell("one", b"held"), one.publish(batch, b"held"), return_exceptions=True
+            )
+            assert time.monotonic() - began < 8
+            assert [str(result) for result in results] == [BLOCKED, BLOCKED]
+            assert await node.mailbox_is_read("one")
+            await node.declare_batch(uuid4())
+            await votes.acknowledge_all()
+        finally:
+            await asyncio.to_thread(server.ctl, "set_vm_memory_high_watermark", "absolute", "1GB")
+        await until_it_works(lambda: node.tell("one", b"after"), 8)
+        await until_it_works(lambda: one.publish(batch, b"after"), 8)
+        await eventually(lambda: b"after" in one.heard and b"after" in votes.bodies, 8)
+
+
+class TestChannels:
+    async def test_are_used_again(self, server: RabbitMQ, node: NodeBus) -> None:
+        """Numbers must not grow with time: the broker closes a connection that uses one above its limit."""
+        kept: list[UUID] = [uuid4() for _ in range(5)]
+        open_ones = [await consume(node, batch) for batch in kept]
+        for _ in range(60):
+            oldest = open_ones.pop(0)
+            open_ones.append(await consume(node, uuid4()))
+            await oldest.channel.close()
+        highest = await asyncio.to_thread(server.ctl, "list_channels", "number", "--no-table-headers")
+        assert max(int(line) for line in highest.split()) < 20
+
+    async def test_beyond_the_brokers_limit_are_refused_and_harm_nobody(self, own: Callable[..., RabbitMQ]) -> None:
+        small = own(RabbitMQ, "few-channels", config="channel_max = 40\n")
+        node = RabbitMQPair(small).node()
+        await node.connect()
+        batches = [uuid4() for _ in range(60)]
+        votes = await asyncio.gather(*(consume(node, b) for b in batches), return_exceptions=True)
+        refused = [v for v in votes if isinstance(v, BaseException)]
+        assert refused and all(isinstance(v, BusError) and "channel_max" in str(v) for v in refused)
+        assert len(votes) - len(refused) >= 20
+        assert not await node.mailbox_is_read("one")
+        await node.close()
