@@ -248,7 +248,7 @@ class Coordinator:
         return (
             self._outstanding is None
             and not self._stepped_down
-            and (bool(self._next) or bool(self._after.get(self._next.number)))
+            and (bool(self._next) or self._verdict is not None or bool(self._after.get(self._next.number)))
         )
 
     def next_write(self) -> Write | None:

@@ -110,6 +110,14 @@ class Holdings:
         """An order for ``gid`` is being carried out here."""
         return gid in self._finishing
 
+    def unanswered(self) -> tuple[VoteAgain, ...]:
+        """Votes for all that is held here with no order under way; the agent casts them again each half minute.
+
+        For a promise that lives in this process there is no sweep: if its vote, or the answer, was lost, this is
+        what finds it. It also rids this memory of what other agents have finished.
+        """
+        return tuple(action for batch in self._held for action in self._vote_again(batch))
+
     def held(self) -> int:
         """How many promises this process has voted for and not finished."""
         return sum(map(len, self._held.values()))

@@ -1,0 +1,119 @@
+"""Things that go wrong: each function makes one fault happen now, if it can."""
+
+from typing import TYPE_CHECKING
+
+from coordination.protocol.states import BatchState
+
+from .bus import Task
+from .databases import Tx
+
+if TYPE_CHECKING:
+    from .world import World
+
+
+def crash_node(world: "World") -> None:
+    """SIGKILL of a node; it is started again after a while."""
+    nodes = [n for n in world.nodes if n.alive]
+    if nodes:
+        node = world.pick(nodes)
+        node.crash()
+        world.after(world.uniform(0.1, 8), None, "node starts", world.start_node)
+
+
+def pause_manager(world: "World") -> None:
+    """SIGSTOP of a node past its lease; it goes on later, and does not know."""
+    managers = [m for m in world.all_managers if m.alive and not m.paused]
+    if managers:
+        manager = world.pick(managers)
+        manager.paused = True
+        if world.journal.holder is manager:
+            world.journal.holder = None
+        world.after(world.uniform(0.1, 20), None, "goes on", manager.resume_from_pause)
+
+
+def steal_lease(world: "World") -> None:
+    """A lease runs out (a slow database, a wrong clock) while its manager is well; another node claims."""
+    holder = world.journal.holder
+    if holder is None or world.journal.ended:
+        return
+    world.journal.holder = None
+    for manager in world.all_managers:
+        if manager is holder:
+            world.after(3.0, manager, "lease", manager.look_at_lease)
+    others = [n for n in world.nodes if n.alive and n is not getattr(holder, "node", None)]
+    if others:
+        world.pick(others).claim()
+
+
+def crash_worker(world: "World") -> None:
+    """SIGKILL of a worker process; another one is started in its place."""
+    workers = world.living_workers()
+    if workers:
+        world.pick(workers).crash()
+        world.after(world.uniform(0.1, 8), None, "worker starts", world.start_worker)
+
+
+def deliver_task_again(world: "World") -> None:
+    """The broker lost sight of a worker's Celery connection: a task that still runs there is delivered again."""
+    running = [task for worker in world.living_workers() for tasks in worker.running.values() for task in tasks]
+    if running:
+        world.bus.send_task(world.pick(running))
+
+
+def delete_queue(world: "World") -> None:
+    """Somebody deletes the batch's queue under its consumers."""
+    if world.bus.queue is not None:
+        world.bus.delete_queue()
+
+
+def wipe_broker(world: "World") -> None:
+    """The broker comes back with nothing: no queue, no mailbox, no task."""
+    world.wipes += 1
+    world.bus.wipe()
+    for worker in world.living_workers():
+        world.op(worker, "bind", worker.bind_again)
+
+
+def delete_mailbox(world: "World") -> None:
+    """A mailbox goes; until its process notices it seems gone."""
+    workers = world.living_workers()
+    if workers:
+        worker = world.pick(workers)
+        world.bus.mailboxes.pop(worker.name, None)
+        world.op(worker, "bind", worker.bind_again)
+
+
+def rollback_by_hand(world: "World") -> None:
+    """A DBA rolls a prepared transaction back."""
+    prepared = list(world.databases.prepared.values())
+    if prepared:
+        world.databases.lose(world.pick(prepared))
+
+
+def lose_held(world: "World") -> None:
+    """A held connection dies; its process may find out."""
+    parked = [tx for tx in world.databases.all.values() if tx.parked and tx.status is Tx.OPEN]
+    if parked:
+        tx = world.pick(parked)
+        world.databases.lose(tx)
+        worker = world.workers[tx.holder]
+        if worker.alive:
+            world.op(worker, "connection lost", worker.connection_lost, tx.gid)
+
+
+def prune(world: "World") -> None:
+    """Rows of a batch that is over and cleaned up are deleted, at any age."""
+    if world.journal.ended and world.journal.queue_deleted:
+        world.journal.pruned = True
+
+
+def cancel(world: "World") -> None:
+    """An operator asks for the end of it."""
+    if not world.journal.requests and not world.journal.ended:
+        world.journal.requests[1] = None
+
+
+def late_task(world: "World") -> None:
+    """A Celery message of the batch turns up late: after the decision, after the end, after pruning."""
+    if world.journal.state is not BatchState.PENDING:
+        world.bus.send_task(Task(world.number(1, len(world.journal.rows)), 0))
