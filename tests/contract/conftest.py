@@ -11,10 +11,20 @@ from pytest_django import DjangoDbBlocker
 from coordination.bus.port import NodeBus
 from coordination.resources.base import Resource
 from coordination.resources.postgresql import PostgreSQLResource
+from tests.conftest import SCRATCH
 from tests.contract.engines import ALIAS, INSTALLATION, PostgreSQLEngine
 from tests.contract.listening import Process
 from tests.contract.pairs import Pair, RabbitMQPair
-from tests.services import PostgreSQL
+from tests.services import PostgreSQL, RabbitMQ
+
+
+@pytest.fixture(scope="session")
+def breakable_rabbitmq() -> Iterator[RabbitMQ]:
+    """A broker for tests that break it, away from everyone else's."""
+    server = RabbitMQ("breakable", scratch=SCRATCH)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=["rabbitmq"])
