@@ -6,6 +6,7 @@ touch any of it. The journal lives in the default database, which must be Postgr
 """
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -30,7 +31,7 @@ class Role(models.TextChoices):
 class CustomerQuerySet(models.QuerySet["Customer"]):
     """Customers, scoped to a viewer."""
 
-    def for_user(self, user: object) -> "CustomerQuerySet":
+    def for_user(self, user: Any) -> "CustomerQuerySet":
         """The customers ``user`` is a member of; all for a superuser, none for an anonymous visitor."""
         if not getattr(user, "is_active", False):
             return self.none()
@@ -75,7 +76,7 @@ class Customer(models.Model):
             raise DatabaseNotGranted(customer=self.slug, name=name, granted=sorted(granted))
         return granted[name]
 
-    def role_of(self, user: object) -> Role | None:
+    def role_of(self, user: Any) -> Role | None:
         """The role of ``user`` here, None for an outsider; a superuser is an approver everywhere."""
         if getattr(user, "is_superuser", False):
             return Role.APPROVER
@@ -116,7 +117,7 @@ class CustomerDatabase(models.Model):
 class BatchQuerySet(models.QuerySet["Batch"]):
     """Batches, scoped to a viewer."""
 
-    def for_user(self, user: object) -> "BatchQuerySet":
+    def for_user(self, user: Any) -> "BatchQuerySet":
         """Batches of the customers ``user`` may see."""
         return self.filter(customer__in=Customer.objects.for_user(user))
 
@@ -144,7 +145,6 @@ class Batch(models.Model):
     seq = models.BigIntegerField(default=0, help_text="Grows with each unit of work that changes the batch.")
     epoch = models.BigIntegerField(default=0, help_text="Fencing token: grows with each takeover.")
     node = models.CharField(max_length=200, blank=True)
-    lease_until = models.DateTimeField(null=True, blank=True)
     start_by = models.DateTimeField(help_text="Refused if it could not be dispatched by then.")
     deadline_seconds = models.PositiveIntegerField(help_text="Counts from dispatch.")
     deadline = models.DateTimeField(null=True, blank=True)

@@ -64,7 +64,6 @@ class Migration(migrations.Migration):
                 ('seq', models.BigIntegerField(default=0, help_text='Grows with each unit of work that changes the batch.')),
                 ('epoch', models.BigIntegerField(default=0, help_text='Fencing token: grows with each takeover.')),
                 ('node', models.CharField(blank=True, max_length=200)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
                 ('start_by', models.DateTimeField(help_text='Refused if it could not be dispatched by then.')),
                 ('deadline_seconds', models.PositiveIntegerField(help_text='Counts from dispatch.')),
                 ('deadline', models.DateTimeField(blank=True, null=True)),

@@ -1,0 +1,38 @@
+"""Threads in which a node's units of work on the journal run: the async ORM is serial, plain functions are not."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+
+Result = TypeVar("Result")
+
+
+class JournalError(Exception):
+    """The journal's database did not answer, or said no: whether the unit of work took effect is unknown."""
+
+
+class JournalPool:
+    """A few threads, each with a journal connection of its own that it keeps."""
+
+    def __init__(self, threads: int = 4) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="journal")
+
+    async def run(self, work: Callable[..., Result], *args: Any) -> Result:
+        """``work(*args)`` in one of the threads. Raises JournalError for whatever a database says."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _run, work, args)
+
+    def close(self) -> None:
+        """End the threads when their work is done. Does not wait."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(work: Callable[..., Result], args: tuple[Any, ...]) -> Result:
+    try:
+        return work(*args)
+    except (DatabaseError, InterfaceError) as error:
+        # A connection in an unknown state is not used again; Django opens another when one is needed.
+        connections[DEFAULT_DB_ALIAS].close()
+        raise JournalError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,152 @@
+"""Carrying a coordinator's writes out: one DB transaction each, guarded by the batch's epoch.
+
+Plain SQL with arrays, because a flush may change thousands of rows. Every unit of work begins with the batch row:
+its lock orders what two managers do, and its epoch tells which of them may.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+from coordination.protocol.messages import Failure
+from coordination.protocol.states import BATCH_ENDED, BRANCH_ENDED, BranchState
+from coordination.protocol.stored import AttemptChange, BranchChange, Write, WriteResult
+
+_BATCH = """
+    UPDATE coordination_batch SET
+        seq = seq + 1, counts = %(counts)s, state = COALESCE(%(state)s, state),
+        decision = COALESCE(%(decision)s, decision), reason = COALESCE(%(reason)s, reason),
+        waiting_for = CASE WHEN %(state)s::text IS NULL THEN waiting_for ELSE '' END,
+        decided = CASE WHEN %(decision)s::text IS NULL THEN decided ELSE clock_timestamp() END,
+        ended = CASE WHEN %(ended)s THEN clock_timestamp() ELSE ended END
+    WHERE id = %(batch)s AND epoch = %(epoch)s AND (%(decision)s::text IS NULL OR decision IS NULL)
+    RETURNING seq
+"""
+
+_BRANCHES = """
+    UPDATE coordination_branch AS b SET
+        seq = %s, state = COALESCE(v.state, b.state), process = COALESCE(v.process, b.process),
+        gid = COALESCE(v.gid, b.gid), kind = COALESCE(v.kind, b.kind), proof = COALESCE(v.proof, b.proof),
+        round = COALESCE(v.round, b.round), how = COALESCE(v.how, b.how),
+        evidence = COALESCE(v.evidence::jsonb, b.evidence), error = COALESCE(v.error::jsonb, b.error),
+        sent = b.sent OR v.sent,
+        started = CASE WHEN v.started AND b.started IS NULL THEN clock_timestamp() ELSE b.started END,
+        prepared = CASE WHEN v.gid IS NULL THEN b.prepared ELSE clock_timestamp() END,
+        finished = CASE WHEN v.ended THEN clock_timestamp() ELSE b.finished END
+    FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[],
+                %s::text[], %s::text[], %s::bool[], %s::bool[], %s::bool[])
+         AS v(number, state, process, gid, kind, proof, round, how, evidence, error, started, sent, ended)
+    WHERE b.batch_id = %s AND b.number = v.number AND (v.gid IS NULL OR b.gid IS NULL)
+"""
+
+_ATTEMPTS = """
+    INSERT INTO coordination_attempt (branch_id, token, process, retries, vote, error, started, ended)
+    SELECT b.id, v.token, v.process, v.retries, v.vote, v.error::jsonb, clock_timestamp(),
+           CASE WHEN v.vote IS NULL THEN NULL ELSE clock_timestamp() END
+    FROM unnest(%s::int[], %s::text[], %s::text[], %s::int[], %s::text[], %s::text[])
+         AS v(number, token, process, retries, vote, error)
+    JOIN coordination_branch AS b ON b.batch_id = %s AND b.number = v.number
+    ON CONFLICT (branch_id, token) DO UPDATE SET
+        retries = COALESCE(EXCLUDED.retries, coordination_attempt.retries),
+        vote = COALESCE(EXCLUDED.vote, coordination_attempt.vote),
+        error = COALESCE(EXCLUDED.error, coordination_attempt.error),
+        ended = COALESCE(EXCLUDED.ended, coordination_attempt.ended)
+"""
+
+
+class _Untouched(Exception):
+    """A guard did not hold: the transaction is rolled back."""
+
+
+def store(batch: UUID, epoch: int, write: Write, counts: Mapping[BranchState, int]) -> WriteResult:
+    """Carry ``write`` out. ``UNTOUCHED`` if the epoch is not ours any more or a fact stands in the way.
+
+    What a database says is raised: the driver takes it for ``UNKNOWN``, and the journal is read again.
+    """
+    try:
+        with transaction.atomic(using=DEFAULT_DB_ALIAS), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            cursor.execute(_BATCH, _batch_values(batch, epoch, write, counts))
+            row = cursor.fetchone()
+            if row is None:
+                raise _Untouched
+            if write.branches:
+                _put_branches(cursor, batch, row[0], list(write.branches.values()))
+            if write.attempts:
+                _put_attempts(cursor, batch, list(write.attempts.values()))
+            for text in write.entries:
+                cursor.execute(
+                    "INSERT INTO coordination_journalentry (batch_id, at, seq, text)"
+                    " VALUES (%s, clock_timestamp(), %s, %s)",
+                    [batch, row[0], text],
+                )
+            for request, result in write.requests.items():
+                cursor.execute(
+                    "UPDATE coordination_operatorrequest SET handled = clock_timestamp(), result = %s"
+                    " WHERE id = %s AND handled IS NULL",
+                    [result, request],
+                )
+    except _Untouched:
+        return WriteResult.UNTOUCHED
+    return WriteResult.STORED
+
+
+def _batch_values(batch: UUID, epoch: int, write: Write, counts: Mapping[BranchState, int]) -> dict[str, Any]:
+    return {
+        "batch": batch,
+        "epoch": epoch,
+        "counts": json.dumps(counts),
+        "state": write.state,
+        "decision": write.decision,
+        "reason": write.reason if write.decision else None,
+        "ended": write.state in BATCH_ENDED,
+    }
+
+
+def _put_branches(cursor: Any, batch: UUID, seq: int, changes: Sequence[BranchChange]) -> None:
+    columns = zip(*map(_branch_row, changes), strict=True)
+    cursor.execute(_BRANCHES, [seq, *map(list, columns), batch])
+    if cursor.rowcount != len(changes):
+        raise _Untouched
+
+
+def _branch_row(c: BranchChange) -> tuple[Any, ...]:
+    return (
+        c.number, c.state, c.process, c.gid, c.kind, c.proof, c.round, c.how, _json(c.evidence), _json(c.error),
+        c.started, c.sent, c.state in BRANCH_ENDED,
+    )  # fmt: skip
+
+
+def _put_attempts(cursor: Any, batch: UUID, changes: Sequence[AttemptChange]) -> None:
+    rows = [(a.branch, a.token, a.process, a.retries, a.vote, _json(a.error)) for a in changes]
+    cursor.execute(_ATTEMPTS, [*map(list, zip(*rows, strict=True)), batch])
+
+
+def _json(value: dict[str, Any] | Failure | None) -> str | None:
+    if value is None:
+        return None
+    return json.dumps(asdict(value) if isinstance(value, Failure) else value)
+
+
+def wait_for(batch: UUID, epoch: int, words: str) -> None:
+    """Say why the batch is not dispatched yet (empty: nothing any more), if that is news and the batch ours."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "UPDATE coordination_batch SET seq = seq + 1, waiting_for = %s"
+            " WHERE id = %s AND epoch = %s AND waiting_for <> %s",
+            [words, batch, epoch, words],
+        )
+
+
+def queue_deleted(batch: UUID) -> None:
+    """Nothing of an ended batch is left on the broker, and its callback is sent."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "UPDATE coordination_batch SET queue_deleted = true WHERE id = %s AND state = ANY(%s)",
+            [batch, [s.value for s in BATCH_ENDED]],
+        )
+
+

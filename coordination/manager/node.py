@@ -1,0 +1,198 @@
+"""A node: claims batches, hosts a manager for each, answers strays, cleans up after ended batches.
+
+It looks by itself each second, so a wake-up may be lost; it renews its lease in a task of its own, and when it could
+not for ``GIVE_UP_SECONDS`` it drops all it manages before anybody else may take it.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from time import monotonic
+from uuid import UUID
+
+from coordination import conf
+from coordination.bus.choose import node_bus
+from coordination.bus.port import BusError, Delivery
+from coordination.journal import claims
+from coordination.journal.claims import GIVE_UP_SECONDS, RENEW_SECONDS, Claim
+from coordination.journal.pool import JournalError, JournalPool
+
+from . import cleanup, strays
+from .batch_manager import BatchManager, Notify, Surroundings
+from .dispatch import Dispatcher
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 1.0
+LEFTOVERS_SECONDS = 0.2
+"""What was left to other nodes is looked at again so soon."""
+LIVES_SECONDS = 1.5
+"""How long the answer to "does this mailbox have a reader?" holds, for all batches."""
+
+
+class Node:
+    """One process's worth of managers."""
+
+    def __init__(self, notify: Notify) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._bus = node_bus(conf.broker_url())
+        self._journal = JournalPool()
+        self._dispatcher = Dispatcher()
+        self._managed: dict[UUID, tuple[BatchManager, asyncio.Task[None]]] = {}
+        self._cleaning: dict[UUID, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._renewed = monotonic()
+        self._lives: dict[str, tuple[float, bool]] = {}
+        self._around = Surroundings(
+            bus=self._bus, journal=self._journal, dispatcher=self._dispatcher, notify=notify,
+            process_lives=self._process_lives,
+        )  # fmt: skip
+
+    def wake(self) -> None:
+        """Look now instead of within a second."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run until cancelled; then hand everything over. Raises RuntimeError for a journal that is not ours."""
+        await self._wait_for_journal()
+        helpers = [asyncio.create_task(work) for work in (self._renew(), self._connect(), self._tick())]
+        logger.info("Node %s ready", self.name)
+        try:
+            while True:
+                soon = await self._sweep()
+                try:
+                    async with asyncio.timeout(LEFTOVERS_SECONDS if soon else SWEEP_SECONDS):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            await self._hand_over()
+
+    async def _wait_for_journal(self) -> None:
+        while True:
+            try:
+                problem = await self._journal.run(claims.other_installation)
+                await self._journal.run(claims.heartbeat, self.name, 0)
+            except JournalError as error:
+                logger.warning("Node %s waits for the journal's database: %s", self.name, error)
+                await asyncio.sleep(SWEEP_SECONDS)
+                continue
+            if problem:
+                raise RuntimeError(problem)
+            self._renewed = monotonic()
+            return
+
+    async def _connect(self) -> None:
+        """Connect to the broker, for ever; batches wait for it by themselves, and their deadlines run."""
+        said = False
+        while True:
+            try:
+                await self._bus.connect()
+                await self._bus.consume_strays(self._on_stray)
+                return
+            except BusError as error:
+                if not said:
+                    logger.warning("Node %s waits for RabbitMQ: %s", self.name, error)
+                said = True
+                await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _on_stray(self, delivery: Delivery) -> None:
+        await strays.answer(delivery, self._bus, self._journal)
+
+    async def _renew(self) -> None:
+        while True:
+            try:
+                await self._journal.run(claims.heartbeat, self.name, len(self._managed))
+                self._renewed = monotonic()
+            except JournalError as error:
+                logger.warning("Node %s could not renew its lease: %s", self.name, error)
+            if monotonic() - self._renewed > GIVE_UP_SECONDS and self._managed:
+                logger.error(
+                    "Node %s could not renew its lease for %s s and drops its batches", self.name, GIVE_UP_SECONDS
+                )
+                await self._drop_all()
+            await asyncio.sleep(RENEW_SECONDS)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(2)
+            self._dispatcher.submit(self._dispatcher.tick)
+
+    async def _sweep(self) -> bool:
+        """Claim, carry requests in, clean up. True if batches were left to other nodes: look again soon."""
+        self._drop_finished()
+        if monotonic() - self._renewed > GIVE_UP_SECONDS:
+            return False
+        try:
+            claimed, left = await self._journal.run(claims.claim, self.name, list(self._managed))
+            for claim in claimed:
+                self._manage(claim)
+            if self._managed:
+                for request, batch, by, why in await self._journal.run(claims.asked, list(self._managed)):
+                    if batch in self._managed:
+                        self._managed[batch][0].ask_cancel(request, by, why)
+            busy = [*self._managed, *self._cleaning]
+            for batch in await self._journal.run(claims.to_clean, self.name, busy):
+                self._clean(batch)
+        except JournalError as error:
+            logger.warning("Node %s could not look for batches: %s", self.name, error)
+            return False
+        return left
+
+    def _manage(self, claim: Claim) -> None:
+        manager = BatchManager(claim, self._around)
+        task = asyncio.create_task(manager.run(), name=f"batch {claim.batch}")
+        self._managed[claim.batch] = (manager, task)
+        task.add_done_callback(lambda _: self._ended(claim.batch))
+
+    def _ended(self, batch: UUID) -> None:
+        self._drop_finished()
+        self._wake.set()
+
+    def _drop_finished(self) -> None:
+        for batch, (manager, task) in list(self._managed.items()):
+            if task.done():
+                del self._managed[batch]
+                if not task.cancelled() and (error := task.exception()):
+                    logger.error("Batch %s: a defect ended its manager", batch, exc_info=error)
+                elif manager.ended:
+                    self._clean(batch)
+
+    def _clean(self, batch: UUID) -> None:
+        if batch in self._cleaning:
+            return
+        task = asyncio.create_task(cleanup.clean(batch, self._around), name=f"cleanup {batch}")
+        self._cleaning[batch] = task
+        task.add_done_callback(lambda _: self._cleaning.pop(batch, None))
+
+    async def _process_lives(self, process: str) -> bool:
+        asked, answer = self._lives.get(process, (0.0, True))
+        if monotonic() - asked > LIVES_SECONDS:
+            answer = await self._bus.mailbox_is_read(process)
+            self._lives = {p: (at, a) for p, (at, a) in self._lives.items() if monotonic() - at < LIVES_SECONDS}
+            self._lives[process] = (monotonic(), answer)
+        return answer
+
+    async def _drop_all(self) -> None:
+        tasks = [task for _, task in self._managed.values()] + list(self._cleaning.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._managed.clear()
+
+    async def _hand_over(self) -> None:
+        await self._drop_all()
+        try:
+            await self._journal.run(claims.leave, self.name)
+        except JournalError as error:
+            logger.warning("Node %s could not say goodbye; its batches are free in some seconds: %s", self.name, error)
+        self._dispatcher.close()
+        await self._bus.close()
+        self._journal.close()
+        logger.info("Node %s has stopped", self.name)

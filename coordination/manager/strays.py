@@ -1,0 +1,43 @@
+"""Answering messages whose batch queue is gone, from the journal. Any node may; each answer rests on stored facts."""
+
+import logging
+
+from coordination.bus.port import Delivery, NodeBus
+from coordination.journal import strays
+from coordination.journal.pool import JournalPool
+from coordination.protocol.effects import Tell
+from coordination.protocol.journal_rules import PutBack, answer_stray
+from coordination.protocol.messages import MessageError, ToManager, Votes, decode, encode
+
+logger = logging.getLogger(__name__)
+
+
+async def answer(delivery: Delivery, bus: NodeBus, journal: JournalPool) -> None:
+    """Answer one stray, then acknowledge it. Raises BusError, JournalError: then it has to come again."""
+    message = read(delivery.body)
+    if message is None:
+        await delivery.acknowledge()
+        return
+    gids = [item.gid for item in message.items] if isinstance(message, Votes) else []
+    facts = await journal.run(strays.facts, message.batch, gids)
+    replies = answer_stray(message, facts)
+    if isinstance(replies, PutBack):
+        await bus.put_back(message.batch, delivery.body)
+    else:
+        for reply in replies:
+            assert isinstance(reply, Tell)
+            await bus.tell(reply.process, encode(reply.message))
+    await delivery.acknowledge()
+
+
+def read(body: bytes) -> ToManager | None:
+    """The message in ``body`` if it is one for managers; else None, and one ERROR line: poison is set aside."""
+    try:
+        message = decode(body)
+    except MessageError as error:
+        logger.error("A message that nobody understands was set aside: %s", error)
+        return None
+    if not isinstance(message, ToManager):
+        logger.error("A %s message, which is for agents, was set aside", type(message).__name__)
+        return None
+    return message

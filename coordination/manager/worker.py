@@ -1,0 +1,51 @@
+"""The Channels worker that hosts a node.
+
+It wakes the node when a launch says so over the channel layer. The layer may die, drop messages or carry nonsense:
+the node goes on by itself, so nothing a layer does ends it.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from channels.worker import Worker
+
+from coordination.journal.wake import NODE_CHANNEL, WAKE
+
+from .node import Node
+
+logger = logging.getLogger(__name__)
+
+RELISTEN_SECONDS = 0.5
+
+
+class NodeWorker(Worker):
+    """Listens on the nodes' channel and runs a node until stopped."""
+
+    def __init__(self, node: Node, channel_layer: Any) -> None:
+        super().__init__(application=None, channels=[NODE_CHANNEL], channel_layer=channel_layer)
+        self.node = node
+        self.stop = asyncio.Event()
+
+    async def handle(self) -> None:
+        """Run until :attr:`stop` is set or the node ends. Raises what the node raises."""
+        node = asyncio.create_task(self.node.run())
+        tasks = {node, asyncio.create_task(self.listener(NODE_CHANNEL)), asyncio.create_task(self.stop.wait())}
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not node.cancelled() and (error := node.exception()):
+            raise error
+
+    async def listener(self, channel: str) -> None:
+        """Wake the node for each wake-up; an exception of the layer only makes it listen again."""
+        while True:
+            try:
+                message = await self.channel_layer.receive(channel)
+            except Exception as error:
+                logger.debug("The channel layer does not answer, the node looks by itself: %s", error)
+                await asyncio.sleep(RELISTEN_SECONDS)
+                continue
+            if message.get("type") == WAKE:
+                self.node.wake()
