@@ -39,7 +39,6 @@ def shop(settings: Any) -> Iterator[None]:
     """One customer, and the app with plans of all kinds."""
     settings.INSTALLED_APPS = [*(app for app in settings.INSTALLED_APPS if app != "demo"), "tests.unit.shop"]
     settings.COORDINATION_DATABASES = {"demo_ledger": {"two_phase": "require"}}
-    settings.ROOT_URLCONF = "django.contrib.auth.urls"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     plans._find_plans.cache_clear()
     acme = Customer.objects.create(slug="acme", name="Acme")
