@@ -224,16 +224,19 @@ class Coordinator:
             self._verdict_of(Decision.ROLLBACK, f"Worker process {silent[0]} no longer answers for what it holds")
 
     def repeat(self) -> None:
-        """Say again what is decided and not finished; from the second time on to any agent as well."""
+        """Say again what is decided and not finished; from the second time on to any agent as well.
+
+        Of a promise that lives in one process another agent can only find the proof of how it ended: that is what
+        ends a batch whose holder died.
+        """
         if self.decision is None or not self._unfinished:
             return
         self._repeats += 1
         for process, items in self._orders_by(lambda b: b.process):
             self._emit(Tell(process=process, message=Order(batch=self.batch, items=items)))
         if self._repeats >= 2:
-            for alias, items in self._orders_by(lambda b: b.alias if b.kind is Kind.TWO_PHASE else ""):
-                if alias:
-                    self._emit(Recover(alias=alias, message=Order(batch=self.batch, items=items)))
+            for alias, items in self._orders_by(lambda b: b.alias):
+                self._emit(Recover(alias=alias, message=Order(batch=self.batch, items=items)))
 
     # --- writes -----------------------------------------------------------------------------------------------
 
@@ -396,8 +399,10 @@ class Coordinator:
     def _withdrawn(self, process: str, item: WithdrawnItem) -> int:
         parts = gids.parse(item.gid)
         branch = self.branches.get(parts.branch) if parts else None
-        if branch is None or (branch.gid is not None and branch.gid != item.gid):
-            return self._ignore("withdrawal of another attempt")
+        if branch is None:
+            return self._ignore("withdrawal of no such task")
+        if branch.gid is not None and branch.gid != item.gid:
+            return self._ignore("withdrawal of another attempt", rests_on=branch.adopted_in)
         members = self._by_gid.get(item.gid) or [branch]
         if self.decision is None:
             self._verdict_of(Decision.ROLLBACK, f"Task {branch.number} of {len(self.branches)} was lost: {item.reason}")

@@ -58,6 +58,8 @@ class Holdings:
         self.process = process
         self._held: dict[UUID, dict[str, VoteItem]] = {}
         self._finishing: dict[str, Decision] = {}
+        self._begun: set[str] = set()
+        """Gids held here whose finishing was begun at least once, and whose outcome is not known."""
         self._over: OrderedDict[UUID, Decision | None] = OrderedDict()
 
     def is_over(self, batch: UUID) -> bool:
@@ -90,7 +92,7 @@ class Holdings:
                 return self._vote_again(message.batch)
             case StillHeld():
                 here = self._held.get(message.batch, {})
-                still = tuple(g for g in message.gids if g in here and g not in self._finishing)
+                still = tuple(g for g in message.gids if g in here and g not in self._begun)
                 return (AnswerHeld(message=Held(batch=message.batch, process=self.process, gids=still)),)
 
     def finished(self, batch: UUID, gid: str, outcome: Outcome, how: str) -> ResolvedItem:
@@ -101,8 +103,11 @@ class Holdings:
         return ResolvedItem(gid=gid, outcome=outcome, how=how)
 
     def lost(self, batch: UUID, gid: str) -> bool:
-        """A held connection died. True if that must be withdrawn; False once a decision on it has been begun."""
-        if gid in self._finishing:
+        """A held connection died. True if that must be withdrawn; False once a decision on it has been begun.
+
+        Also when the answer to that was lost: it may have been carried out, so only proof can tell.
+        """
+        if gid in self._begun:
             return False
         return self._forget(batch, gid)
 
@@ -136,6 +141,8 @@ class Holdings:
         for item in message.items:
             if item.gid not in self._finishing:
                 self._finishing[item.gid] = item.outcome
+                if item.gid in here:
+                    self._begun.add(item.gid)
                 kind = here[item.gid].kind if item.gid in here else Kind.TWO_PHASE
                 actions.append(Finish(batch=message.batch, item=item, kind=kind))
         return tuple(actions)
@@ -158,6 +165,7 @@ class Holdings:
             self._over.popitem(last=False)
 
     def _forget(self, batch: UUID, gid: str) -> bool:
+        self._begun.discard(gid)
         here = self._held.get(batch, {})
         found = here.pop(gid, None) is not None
         if not here:

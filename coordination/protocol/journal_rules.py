@@ -26,6 +26,23 @@ class Takeover(StrEnum):
 
 TAKEOVER = tuple(Takeover)
 
+
+class Cleanup(StrEnum):
+    """The steps after a batch's end is stored, in the only order that is safe; all may be repeated at any time.
+
+    Someone who did not know of the end may have declared the queue again after it was deleted, and found that out
+    (:func:`must_clean_up`) before that was stored: so once it is stored the queue is deleted once more. A queue that
+    holds messages is never deleted: begin again with reading them.
+    """
+
+    READ_AS_STRAYS = "read_as_strays"
+    DELETE_QUEUE = "delete_queue"
+    STORE_DELETED = "store_deleted"
+    DELETE_AGAIN = "delete_again"
+
+
+CLEANUP = tuple(Cleanup)
+
 ANSWER_SECONDS = 2.0
 """How long ``inquire`` and ``still_held`` wait for their answers."""
 
@@ -45,7 +62,7 @@ class StrayFacts:
 
 @dataclass(frozen=True)
 class PutBack:
-    """The batch is open: declare its queue, publish the message there, then acknowledge the stray."""
+    """The batch is open: declare its queue, publish the message there, ask :func:`must_clean_up`, then acknowledge."""
 
 
 def answer_stray(message: ToManager, facts: StrayFacts) -> PutBack | tuple[Tell, ...]:
@@ -68,6 +85,16 @@ def answer_stray(message: ToManager, facts: StrayFacts) -> PutBack | tuple[Tell,
         outcome = facts.decision if facts.decision is not None and item.gid in adopted else Decision.ROLLBACK
         orders.append(OrderItem(gid=item.gid, outcome=outcome, alias=item.alias, proof=item.proof))
     return (Tell(process=message.process, message=Order(batch=message.batch, items=tuple(orders))),) if orders else ()
+
+
+def must_clean_up(facts: StrayFacts) -> bool:
+    """Asked by whoever has declared a batch's queue (taking over, after a loss, to put a stray back), right after.
+
+    True: the batch is over or unknown, and its queue may have been deleted before it was declared. Store that it is
+    not (``queue_deleted = false``) and clean up. A queue that nobody reads would swallow every later vote of a
+    zombie's gid, which then stays prepared for ever.
+    """
+    return facts.ended or not facts.known
 
 
 def repeat_delay(repeats: int) -> float:

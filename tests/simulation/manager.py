@@ -79,9 +79,10 @@ class Manager:
             self.world.op(self, "queue lost", self._declare_again, self.world.wipes)
 
     def _declare_again(self, wipes: int) -> None:
-        bus = self.world.bus
-        bus.declare()
-        self.channel = bus.consume(self)
+        self.node.declare(self)
+        if not self.alive:
+            return
+        self.channel = self.world.bus.consume(self)
         self.coordinator.resume()
         self.pump()
         self.world.after(ANSWER_SECONDS, self, "answers", self.redispatch, wipes > 0)

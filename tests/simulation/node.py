@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from coordination.protocol.effects import Tell
-from coordination.protocol.journal_rules import ANSWER_SECONDS, PutBack, StrayFacts, Takeover
+from coordination.protocol.journal_rules import ANSWER_SECONDS, Cleanup, PutBack, StrayFacts, Takeover
 from coordination.protocol.messages import ToManager
 from coordination.protocol.states import BatchState
 from coordination.protocol.stored import Snapshot
@@ -37,7 +37,7 @@ class Node:
         self.alive, self.paused = True, False
         self.managers: list[Manager] = []
         self.claiming: Claim | None = None
-        self.cleaning = False
+        self.cleaning: list[Cleanup] = []
         self.answering: list[ToManager] = []
 
     # --- claiming ---------------------------------------------------------------------------------------------
@@ -93,7 +93,9 @@ class Node:
         world.all_managers.append(manager)
         if world.journal.holder is claim:
             world.journal.holder = manager
-        claim.missing = not world.bus.declare() and claim.snapshot.state is not BatchState.PENDING
+        claim.missing = not self.declare(manager) and claim.snapshot.state is not BatchState.PENDING
+        if not manager.alive:
+            return False
         manager.channel = world.bus.consume(manager)
         world.after(manager.waited, manager, "tick", manager.tick)
         world.after(3.0, manager, "lease", manager.look_at_lease)
@@ -156,7 +158,7 @@ class Node:
         answer = self.world.parts.answer_stray(message, facts)
         self.world.note(self.name, f"answers stray {describe(message)}: {answer}")
         if isinstance(answer, PutBack):
-            self.world.bus.declare()
+            self.declare()
             self.world.bus.route(message)
         else:
             self._send(answer)
@@ -178,29 +180,56 @@ class Node:
         if manager is not None:
             manager.drop("its batch has ended")
         if not self.cleaning and self.alive:
-            self.cleaning = True
-            self.world.op(self, "clean up", self._drain)
+            self.cleaning = list(self.world.parts.cleanup)
+            self.world.op(self, "clean up", self._clean_up)
 
-    def _drain(self) -> None:
+    def _clean_up(self) -> None:
+        """The first step that is left; one that cannot be done yet begins again."""
+        if getattr(self, f"_{self.cleaning[0]}")():
+            self.cleaning.pop(0)
+        else:
+            self.cleaning = list(self.world.parts.cleanup)
+        if self.cleaning:
+            self.world.op(self, "clean up", self._clean_up)
+
+    def _read_as_strays(self) -> bool:
         bus = self.world.bus
         if bus.queue:
             message = self.world.take(bus.queue)
             self.answering.append(message)
             self.world.op(self, "stray facts", self._read_facts, message)
-            self.world.op(self, "clean up", self._drain)
-        else:
-            self.world.op(self, "clean up", self._delete)
+        return not bus.queue
 
-    def _delete(self) -> None:
+    def _delete_queue(self) -> bool:
+        """Delete the queue if it is empty."""
         bus = self.world.bus
         if bus.queue:
-            self.world.op(self, "clean up", self._drain)
-            return
+            return False
         if bus.queue is not None:
             self.world.note(self.name, "deletes the batch's queue")
             bus.delete_queue()
-        self.world.op(self, "clean up", self._note_deleted)
+        return True
 
-    def _note_deleted(self) -> None:
-        self.cleaning = False
+    def _store_deleted(self) -> bool:
         self.world.journal.queue_deleted = True
+        return True
+
+    def _delete_again(self) -> bool:
+        deleted = self._delete_queue()
+        if not deleted:
+            self.world.journal.queue_deleted = False
+        return deleted
+
+    def declare(self, manager: Manager | None = None) -> bool:
+        """Declare the batch's queue, and look into the journal afterwards. False if the queue had to be made.
+
+        If the batch is over by then, ``manager`` (for which it is declared) is dropped and the queue cleaned up.
+
+        One step here: a node that is killed in between, after a pause in which others ended the batch and deleted
+        its queue, leaves a queue that nobody reads. That gap cannot be closed without the broker's help.
+        """
+        existed = self.world.bus.declare()
+        if self.world.parts.must_clean_up(self.world.journal.facts(None)):
+            self.world.journal.queue_deleted = False
+            self.clean_up(manager)
+        return existed

@@ -10,7 +10,7 @@ from uuid import UUID
 from coordination.protocol.attempt import Attempt
 from coordination.protocol.coordinator import Coordinator
 from coordination.protocol.holdings import SWEEP_AGES, Holdings, SweepMemory
-from coordination.protocol.journal_rules import TAKEOVER, Takeover, answer_stray
+from coordination.protocol.journal_rules import CLEANUP, TAKEOVER, Cleanup, Takeover, answer_stray, must_clean_up
 from coordination.protocol.states import Kind
 
 from . import faults
@@ -41,7 +41,9 @@ class Parts:
     holdings: Callable[[str], Holdings] = Holdings
     sweep_memory: Callable[[str], SweepMemory] = SweepMemory
     answer_stray: Callable[..., Any] = answer_stray
+    must_clean_up: Callable[..., bool] = must_clean_up
     takeover: tuple[Takeover, ...] = TAKEOVER
+    cleanup: tuple[Cleanup, ...] = CLEANUP
     journal: type[Journal] = Journal
     databases: type[Databases] = Databases
     manager: type[Manager] = Manager
