@@ -84,9 +84,12 @@ class Agent:
         with self._lock:
             return self._holdings.is_over(batch)
 
-    def started(self, batch: UUID, item: StartedItem) -> None:
-        """Say that an attempt begins; not waited for."""
-        self._publisher.started(batch, item)
+    def started(self, batch: UUID, item: StartedItem, *, wait: float = 0) -> None:
+        """Say that an attempt begins, and wait up to ``wait`` seconds until that is certain to be heard."""
+        told = threading.Event()
+        self._publisher.started(batch, item, told.set if wait else None)
+        if wait:
+            told.wait(wait)
 
     def vote(self, batch: UUID, items: Sequence[VoteItem]) -> None:
         """Cast votes; not waited for. The gids are this agent's to finish from now on."""

@@ -37,6 +37,9 @@ from .putting_off import put_off
 from .quiet import NoSoftLimit
 from .ticket import Ticket, running
 
+STARTED_SECONDS = 5.0
+"""How long a message that was delivered before waits for its ``started`` to be confirmed."""
+
 
 class NotPrepared(CoordinationError):
     """This task voted to roll its batch back: {words}"""
@@ -49,10 +52,10 @@ class Execution:
         self._task, self._ticket, self._args, self._kwargs = task, ticket, args, kwargs
         request = task.request
         self._retries = int(request.retries or 0)
-        redelivered = bool((request.delivery_info or {}).get("redelivered"))
+        self._redelivered = bool((request.delivery_info or {}).get("redelivered"))
         # Listing what is prepared costs as much as there is: asked for each task, a batch would pay its square.
         # So a message that is certainly the first of its branch does not ask before it runs.
-        self._first = not (ticket.again or redelivered or self._retries)
+        self._first = not (ticket.again or self._redelivered or self._retries)
         self._agent = current_agent()
         self._resource = registry.resource_of(ticket.alias)
         self._token = secrets.token_hex(8)
@@ -107,7 +110,9 @@ class Execution:
         match step:
             case Run():
                 item = StartedItem(branch=self._ticket.number, token=self._token, retries=self._retries)
-                self._agent.started(self._ticket.batch, item)
+                # Delivered again, it may have killed its process, and may do so within a millisecond. It is counted by
+                # its starts, so this one must not be lost with the process.
+                self._agent.started(self._ticket.batch, item, wait=STARTED_SECONDS if self._redelivered else 0)
                 return self._body()
             case Prepare():
                 return self._prepare()

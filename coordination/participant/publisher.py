@@ -57,9 +57,9 @@ class Publisher:
         """Start the thread."""
         self._thread.start()
 
-    def started(self, batch: UUID, item: StartedItem) -> None:
-        """Say that an attempt begins."""
-        self._add(Started, batch, [item])
+    def started(self, batch: UUID, item: StartedItem, told: Told | None = None) -> None:
+        """Say that an attempt begins; ``told`` is called once the broker has confirmed it."""
+        self._add(Started, batch, [item], told)
 
     def votes(self, batch: UUID, items: Iterable[VoteItem]) -> None:
         """Cast votes."""

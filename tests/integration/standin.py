@@ -32,17 +32,24 @@ from tests.services import RabbitMQ
 class Manager:
     """One batch: declares its queue, sends its tasks, reads what agents say, and says what the test tells it to."""
 
-    def __init__(self, rabbitmq: RabbitMQ, *, of: int = 1, deadline: float = 600) -> None:
+    def __init__(self, rabbitmq: RabbitMQ, *, of: int = 1, deadline: float = 600, queue: str = "celery") -> None:
         self.batch = uuid.uuid4()
         self.heard: list[Message] = []
         self.processes: dict[str, str] = {}
         """Which process voted for a gid."""
         self._of, self._deadline = of, time.time() + deadline
-        self._connection = rabbitmq.connect()
+        self._rabbitmq = rabbitmq
+        self.tasks_queue = queue
+        """Celery's queue, so that a test can keep the tasks to a worker of its own."""
+        self._queue = topology.batch_queue(self.batch)
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect, and declare what a manager declares; again after the broker was away."""
+        self._connection = self._rabbitmq.connect()
         self._channel = self._connection.channel()
         for exchange, kind, arguments in topology.EXCHANGES:
             self._channel.exchange_declare(exchange, kind, durable=True, auto_delete=False, arguments=arguments or None)
-        self._queue = topology.batch_queue(self.batch)
         self._channel.queue_declare(self._queue, durable=True, auto_delete=False)
         self._channel.queue_bind(self._queue, topology.VOTES, topology.batch_binding(self.batch))
 
@@ -52,7 +59,9 @@ class Manager:
             batch=self.batch, number=number, of=self._of, name="a task", alias=alias, deadline=self._deadline,
             again=again,
         )  # fmt: skip
-        result = app.send_task(task, args, {**kwargs, KEY: ticket.plain()}, task_id=str(uuid.uuid4()))
+        result = app.send_task(
+            task, args, {**kwargs, KEY: ticket.plain()}, task_id=str(uuid.uuid4()), queue=self.tasks_queue
+        )
         return str(result.id)
 
     def wait(self, enough: Callable[[], Any], timeout: float = 20) -> Any:
@@ -87,7 +96,11 @@ class Manager:
 
     def tell(self, process: str, message: ToAgent) -> None:
         """Publish to one mailbox (or ``all``)."""
-        self._channel.basic_publish(amqp.Message(encode(message), delivery_mode=2), topology.DECISIONS, process)
+        self.tell_raw(process, encode(message))
+
+    def tell_raw(self, process: str, body: bytes) -> None:
+        """Publish anything to one mailbox."""
+        self._channel.basic_publish(amqp.Message(body, delivery_mode=2), topology.DECISIONS, process)
 
     def recover(self, alias: str, message: Order) -> None:
         """Publish to the recovery queue of an alias."""
@@ -107,6 +120,8 @@ class Manager:
         return Order(batch=self.batch, items=(item,))
 
     def close(self) -> None:
-        """Delete the batch's queue."""
+        """Delete the batch's queue, and the tasks' if it was their own."""
         self._channel.queue_delete(self._queue)
+        if self.tasks_queue != "celery":
+            self._channel.queue_delete(self.tasks_queue)
         self._connection.close()

@@ -16,7 +16,7 @@ HARMLESS = {"rows": 10, "fail_at": 0, "seconds": 0}
 @pytest.fixture(scope="module", params=["prefork", "threads"])
 def worker(request: pytest.FixtureRequest, whole_site: Site) -> Iterator[Process]:
     """A worker with two slots, of each pool."""
-    with whole_site.worker(request.param, 2, env={"CELERY_SKIP_CHECKS": "1"}) as process:
+    with whole_site.worker(request.param, 2) as process:
         yield process
 
 
