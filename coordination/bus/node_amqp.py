@@ -7,8 +7,7 @@ from uuid import UUID
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from aio_pika.exceptions import PublishError
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
 from . import address, topology
 from .node_consumer import PREFETCH, AmqpDelivery, QueueConsumer, StrayReader

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from aiormq.exceptions import ChannelNotFoundEntity
+from aio_pika.exceptions import ChannelNotFoundEntity
 
 from .node_link import CALL_TIMEOUT, RETRY_FIRST, RETRY_MOST, Link, as_bus_error, close_channel
 from .port import BusError, Delivery

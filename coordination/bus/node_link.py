@@ -14,7 +14,7 @@ import aio_pika
 import aiormq.abc
 from aio_pika.abc import AbstractChannel
 from aio_pika.connection import make_url
-from aiormq.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError
 
 from .address import Address
 from .port import BusError
