@@ -80,10 +80,10 @@ class Customer(models.Model):
         """The role of ``user`` here, None for an outsider; a superuser is an approver everywhere."""
         if getattr(user, "is_superuser", False):
             return Role.APPROVER
-        role = Membership.objects.filter(customer=self, user_id=getattr(user, "pk", None)).values_list(
-            "role", flat=True
-        )
-        return Role(role[0]) if role else None
+        if not getattr(user, "is_authenticated", False):
+            return None
+        role = Membership.objects.filter(customer=self, user=user).values_list("role", flat=True).first()
+        return Role(role) if role else None
 
 
 class Membership(models.Model):

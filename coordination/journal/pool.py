@@ -22,14 +22,15 @@ class JournalPool:
 
     async def run(self, work: Callable[..., Result], *args: Any) -> Result:
         """``work(*args)`` in one of the threads. Raises JournalError for whatever a database says."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _run, work, args)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, in_this_thread, work, *args)
 
     def close(self) -> None:
         """End the threads when their work is done. Does not wait."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _run(work: Callable[..., Result], args: tuple[Any, ...]) -> Result:
+def in_this_thread(work: Callable[..., Result], *args: Any) -> Result:
+    """``work(*args)`` on this thread's journal connection. Raises JournalError for whatever a database says."""
     try:
         return work(*args)
     except (DatabaseError, InterfaceError) as error:

@@ -269,8 +269,9 @@ class BatchManager:
         self._wake.set()
         await asyncio.sleep(ANSWER_SECONDS)
         try:
-            while self._channel is not None and await self._channel.waiting():
-                await asyncio.sleep(0.1)  # noqa: ASYNC110 - the queue's length is the broker's to know
+            # The length of a queue is the broker's: there is no event to wait for.
+            while self._channel is not None and await self._channel.waiting():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
         except BusError:
             return
         self._core.redispatch(wiped=wiped)

@@ -16,6 +16,7 @@ from celery import current_app
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from coordination.bus.dispatch_amqp import TaskMessage, TaskPublisher
+from coordination.journal.pool import in_this_thread
 from coordination.participant.ticket import KEY, Ticket
 
 Row = tuple[UUID, int, str, str, str, Any]
@@ -36,12 +37,12 @@ class Dispatcher:
     def publish(
         self, batch: UUID, numbers: Sequence[int], *, of: int, queue: str, deadline: float, again: bool
     ) -> None:
-        """Send the tasks of these branches and wait for every confirm. In the thread. Raises BusError, DatabaseError.
+        """Send the tasks of these branches and wait for every confirm. In the thread. Raises BusError, JournalError.
 
         ``queue`` is the customer's (empty: Celery routes the task as ever); ``deadline`` in seconds since 1970.
         """
         by_task: dict[str, list[Row]] = defaultdict(list)
-        for row in _rows(batch, numbers):
+        for row in in_this_thread(_rows, batch, numbers):
             by_task[row[2]].append(row)
         for task, rows in by_task.items():
             route = _route(task, queue)

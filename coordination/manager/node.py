@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from time import monotonic
 from uuid import UUID
 
@@ -54,11 +55,14 @@ class Node:
         """Look now instead of within a second."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Run until cancelled; then hand everything over. Raises RuntimeError for a journal that is not ours."""
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Run until cancelled; then hand everything over. ``on_ready`` is called when it has the journal.
+
+        Raises RuntimeError for a journal that is not ours.
+        """
         await self._wait_for_journal()
+        on_ready()
         helpers = [asyncio.create_task(work) for work in (self._renew(), self._connect(), self._tick())]
-        logger.info("Node %s ready", self.name)
         try:
             while True:
                 soon = await self._sweep()

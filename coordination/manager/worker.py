@@ -6,6 +6,7 @@ the node goes on by itself, so nothing a layer does ends it.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from channels.worker import Worker
@@ -22,14 +23,15 @@ RELISTEN_SECONDS = 0.5
 class NodeWorker(Worker):
     """Listens on the nodes' channel and runs a node until stopped."""
 
-    def __init__(self, node: Node, channel_layer: Any) -> None:
+    def __init__(self, node: Node, channel_layer: Any, on_ready: Callable[[], None]) -> None:
         super().__init__(application=None, channels=[NODE_CHANNEL], channel_layer=channel_layer)
         self.node = node
+        self._on_ready = on_ready
         self.stop = asyncio.Event()
 
     async def handle(self) -> None:
         """Run until :attr:`stop` is set or the node ends. Raises what the node raises."""
-        node = asyncio.create_task(self.node.run())
+        node = asyncio.create_task(self.node.run(self._on_ready))
         tasks = {node, asyncio.create_task(self.listener(NODE_CHANNEL)), asyncio.create_task(self.stop.wait())}
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:

@@ -1,23 +1,15 @@
 """`launch_batch` and its kin against the real thing: every exit code, produced as it happens to people."""
 
 import json
-import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from tests.integration.launching import customers, id_of, launch, popen, rows, state, wait_for_branch
 from tests.services import Process, Site, wait_until
 
-
-@pytest.fixture(scope="module")
-def customers(whole_site: Site) -> Site:
-    """The site with the demo's customers."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
-    return whole_site
+__all__ = ["customers"]
 
 
 @pytest.fixture(scope="module")
@@ -32,50 +24,6 @@ def worker(customers: Site) -> Iterator[Process]:
     """A worker with one slot for the whole module: tasks run one after the other."""
     with customers.worker("prefork", 1) as process:
         yield process
-
-
-def launch(site: Site, *args: object, timeout: float = 90, **params: object) -> subprocess.CompletedProcess[str]:
-    """Launch a batch of plan demo for acme."""
-    given = [f"--param={name}={value}" for name, value in params.items()]
-    return site.manage("launch_batch", "acme", "demo", *given, *args, timeout=timeout)
-
-
-def popen(site: Site, *args: object, **params: object) -> Process:
-    """The same, as a process; with SIGINT as a shell gives it, whoever started the tests."""
-    given = [f"--param={name}={value}" for name, value in params.items()]
-    command = [sys.executable, "manage.py", "launch_batch", "acme", "demo", *given, *map(str, args)]
-    return site.popen("launch", ["env", "--default-signal=INT", *command])
-
-
-def recorded(site: Site) -> int:
-    """How many batches, branches and journal entries there are."""
-    tables = ("coordination_batch", "coordination_branch", "coordination_journalentry")
-    return sum(site.value("default", f"SELECT count(*) FROM {table}") for table in tables)
-
-
-def rows(site: Site, batch: str) -> list[int]:
-    """The batch's rows in each of the three databases."""
-    sql = "SELECT count(*) FROM demo_entry WHERE batch_id = %s"
-    return [site.value(alias, sql, [batch]) for alias in ("demo_ledger", "demo_warehouse", "demo_crm")]
-
-
-def state(site: Site, batch: str) -> Any:
-    return site.value("default", "SELECT state FROM coordination_batch WHERE id = %s", [batch])
-
-
-def wait_for_branch(site: Site, batch: str, number: int, wanted: str) -> None:
-    sql = "SELECT state FROM coordination_branch WHERE batch_id = %s AND number = %s"
-    site.wait_until(lambda: site.value("default", sql, [batch, number]) == wanted, 30, what=f"task {number} {wanted}")
-
-
-def id_of(done: "subprocess.CompletedProcess[str] | str") -> str:
-    """The id that a launch printed."""
-    match = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done if isinstance(done, str) else done.stderr)
-    assert match, done
-    return match.group()
-
-
-# --- with a node and a worker -----------------------------------------------------------------------------------
 
 
 def test_0_committed(customers: Site, node: Process, worker: Process) -> None:
@@ -166,78 +114,3 @@ def test_no_wait(customers: Site, node: Process, worker: Process) -> None:
     done = launch(customers, "--no-wait", "--json", tasks=3, fail_at=2)
     assert done.returncode == 0
     assert customers.manage("wait_batch", json.loads(done.stdout)["id"]).returncode == 3
-
-
-# --- without ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "args, words",
-    [
-        (["nobody", "demo"], "There is no customer 'nobody'"),
-        (["acme", "nightly"], "There is no plan 'nightly'; there are: demo"),
-        (["acme", "demo", "--param=size=1"], "Parameter size"),
-        (["acme", "demo", "--param=tasks=many"], "Parameter tasks"),
-        (["acme", "demo", "--param=tasks=0"], "Parameter tasks"),
-        (["acme", "demo", "--param=tasks=20001"], "Parameter tasks"),
-        (["acme", "demo", "--deadline=never"], "--deadline"),
-        (["bare", "demo"], "Customer bare has no database 'ledger'"),
-    ],
-)
-def test_2_one_line_and_nothing_recorded(customers: Site, args: list[str], words: str) -> None:
-    customers.query(
-        "default",
-        "INSERT INTO coordination_customer (slug, name, queue, max_running_batches, guarantee_floor) "
-        "VALUES ('bare', 'Bare', '', 0, 'compensated') ON CONFLICT DO NOTHING",
-    )
-    before = recorded(customers)
-    done = customers.manage("launch_batch", *args)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert words in done.stderr and done.stderr.count("\n") == 1
-    assert recorded(customers) == before
-
-
-def test_2_half_a_configuration(customers: Site) -> None:
-    done = customers.manage("launch_batch", "acme", "demo", env={"REDIS_URL": ""})
-    assert done.returncode == 2
-    assert "REDIS_URL" in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_4_without_a_manager(customers: Site) -> None:
-    customers.query("default", "UPDATE coordination_node SET heartbeat = now() - interval '11 seconds'")
-    done = launch(customers, "--timeout=1", tasks=3)
-    assert done.returncode == 4
-    assert "Warning: no manager was heard of for 10 s" in done.stderr
-    assert f"Not decided within 1 s; batch {id_of(done)} goes on." in done.stderr
-    assert done.stdout.startswith("PENDING")
-    assert customers.manage("cancel_batch", id_of(done), "--no-wait").returncode == 0
-
-
-def test_4_with_the_broker_down(site: Site, customers: Site) -> None:
-    with site.node():
-        site.rabbitmq.stop()
-        done = launch(site, "--timeout=12", tasks=3)
-        assert done.returncode == 4, done.stderr
-        assert "broker" in done.stderr.lower()
-
-
-def test_1_with_the_journals_database_down(site: Site, customers: Site) -> None:
-    site.postgres.stop("immediate")
-    done = launch(site, "--idempotency-key=k")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "The journal's database cannot be reached" in done.stderr and "--idempotency-key" in done.stderr
-    assert done.stderr.count("\n") == 1
-    site.postgres.start()
-
-
-def test_1_when_the_journals_database_goes_away_while_waiting(site: Site, customers: Site) -> None:
-    """A short absence is waited out; a long one is told."""
-    process = popen(site, tasks=3)
-    process.wait_for("PENDING")
-    site.postgres.restart("immediate")
-    with pytest.raises(subprocess.TimeoutExpired):
-        process._popen.wait(3)
-    site.postgres.stop("immediate")
-    assert process.wait(60) == 1
-    assert "The journal's database cannot be reached" in process.log and "Traceback" not in process.log
-    site.postgres.start()

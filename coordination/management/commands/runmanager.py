@@ -5,7 +5,7 @@ import logging
 import signal
 from typing import Any
 
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.core.management.base import BaseCommand, CommandError
 
 from coordination.live.hints import batch_changed
@@ -27,8 +27,15 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     async def _run(self) -> None:
-        worker = NodeWorker(Node(batch_changed), get_channel_layer())
+        # Without a channel layer nobody can wake the node; it looks by itself each second.
+        layer = get_channel_layer() or InMemoryChannelLayer()
+        node = Node(batch_changed)
+        worker = NodeWorker(node, layer, lambda: self._say(f"Node {node.name} ready"))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop.set)
         await worker.handle()
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
