@@ -28,7 +28,7 @@ from coordination.protocol.holdings import Found, vote_for
 from coordination.protocol.messages import Failure, StartedItem, VoteItem
 from coordination.protocol.states import Decision, Kind
 from coordination.resources import registry
-from coordination.resources.base import ResourceError, Work
+from coordination.resources.base import Resource, ResourceError, Work
 from coordination.resources.failure import failure_of
 
 from .enlist import Guard
@@ -57,12 +57,12 @@ class Execution:
         # So a message that is certainly the first of its branch does not ask before it runs.
         self._first = not (ticket.again or self._redelivered or self._retries)
         self._agent = current_agent()
-        self._resource = registry.resource_of(ticket.alias)
         self._token = secrets.token_hex(8)
         self._gid = gids.build(
             installation=conf.installation(), batch=ticket.batch, branch=ticket.number, round=0, token=self._token
         )
         self._attempt = Attempt(self._gid)
+        self._resource: Resource
         self._work: Work | None = None
         self._found: Sequence[Found] = ()
         self._proof: str | None = None
@@ -79,7 +79,7 @@ class Execution:
         """
         self._limit.impose()
         try:
-            step = self._begin()
+            step = self._connect() or self._begin()
             while not isinstance(step, VoteCommit | VoteRollback | Silent):
                 step = self._next(step)
             return self._end(step)
@@ -88,11 +88,25 @@ class Execution:
                 self._undo()
             self._limit.lift(raises=False)
 
-    def _begin(self) -> Step:
+    def _connect(self) -> Step | None:
+        """Wait until this process can be told decisions; the step that ends this execution if it cannot run here."""
         ticket = self._ticket
         while not self._agent.wait_connected(1.0):
             if time.time() > ticket.deadline:
                 raise Ignore(f"batch {ticket.batch} was over before this worker reached the broker")
+        try:
+            self._resource = registry.resource_of(ticket.alias)
+        except CoordinationError as error:
+            # This worker's settings lack the database. If nobody can have prepared this branch, say so at once.
+            if not self._first:
+                raise put_off(self._task, error, again=True) from error
+            self._error = error
+            self._attempt.failed(failure_of(error))
+            return self._attempt.undone(())
+        return None
+
+    def _begin(self) -> Step:
+        ticket = self._ticket
         lock_timeout = max(min(conf.lock_timeout(), ticket.deadline - time.time()), 1.0)
         try:
             self._work = self._resource.begin(
@@ -204,7 +218,7 @@ class Execution:
                 self._agent.vote(self._ticket.batch, [self._item(Decision.COMMIT, kind)])
                 return self._value
             case VoteRollback():
-                self._agent.vote(self._ticket.batch, [self._item(Decision.ROLLBACK, self._resource.kind, step.failure)])
+                self._agent.vote(self._ticket.batch, [self._item(Decision.ROLLBACK, Kind.TWO_PHASE, step.failure)])
                 assert self._error is not None
                 raise self._error
             case Silent() if isinstance(self._error, Retry | Reject):

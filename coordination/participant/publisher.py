@@ -21,8 +21,6 @@ from coordination.protocol.messages import (
     StartedItem,
     VoteItem,
     Votes,
-    Withdrawn,
-    WithdrawnItem,
     encode,
 )
 
@@ -35,7 +33,7 @@ IDLE_TICK = 1.5
 AT_ONCE = 500
 """Messages in one publish, so that waiting for their confirms stays within the bus's five seconds."""
 
-Item = StartedItem | VoteItem | WithdrawnItem | ResolvedItem
+Item = StartedItem | VoteItem | ResolvedItem
 Told = Callable[[], None]
 Outgoing = tuple[UUID, int, bytes, list[Told]]
 
@@ -64,10 +62,6 @@ class Publisher:
     def votes(self, batch: UUID, items: Iterable[VoteItem]) -> None:
         """Cast votes."""
         self._add(Votes, batch, items)
-
-    def withdrawn(self, batch: UUID, items: Iterable[WithdrawnItem]) -> None:
-        """Say that promises which lived in this process are gone."""
-        self._add(Withdrawn, batch, items)
 
     def resolved(self, batch: UUID, item: ResolvedItem, told: Told | None = None) -> None:
         """Report what became of a gid; ``told`` is called once the broker has confirmed it."""

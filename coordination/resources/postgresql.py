@@ -117,7 +117,9 @@ class PostgreSQLResource:
                 return Finished(outcome=Outcome.UNKNOWN, how=f"{self.alias}: {error.words}")
             except ResourceError as error:
                 return Finished(outcome=Outcome.UNKNOWN, how=str(error))
-            return Finished(outcome=Outcome.COMMITTED if commit else Outcome.ROLLED_BACK, how=statement.split()[0])
+            return Finished(
+                outcome=Outcome.COMMITTED if commit else Outcome.ROLLED_BACK, how=statement.partition(" '")[0]
+            )
         raise AssertionError("the last pause is None")
 
     def _absent(self, proof: str | None) -> Finished:

@@ -18,6 +18,8 @@ LOOKS = 4
 """Looks within one lock timeout."""
 SLOWEST, FASTEST = 5.0, 0.1
 """Bounds of the seconds between two looks."""
+THREAD_SECONDS = 60.0
+"""How long the thread outlives the last branch."""
 RULE = (
     "Tasks of one batch must not touch the same rows, unique keys or table locks: "
     "what one has prepared stays locked until all of them have voted"
@@ -43,42 +45,44 @@ SELECT w.pid, coalesce(p.gid, ''), coalesce(a.pid::text, ''), coalesce(a.applica
 
 
 class LockWatch:
-    """Watches the open branches of one alias, from a thread that exists only while there are slow ones."""
+    """Watches the open branches of one alias, from a thread that is hardly ever woken: most end before it looks."""
 
     def __init__(self, kept: KeptConnections) -> None:
         self._kept = kept
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopped = False
+        self._every = SLOWEST
         self._watched: dict[int, tuple[float, float]] = {}
         self._holders: dict[int, tuple[str, str]] = {}
         self._thread: threading.Thread | None = None
-        self._stopped = False
 
     def watch(self, pid: int, lock_timeout: float) -> None:
         """The session ``pid`` has begun a branch."""
         every = min(max(lock_timeout / LOOKS, FASTEST), SLOWEST)
-        with self._changed:
+        with self._lock:
             self._watched[pid] = time.monotonic(), every
+            if every < self._every:
+                self._every = every
+                self._wake.set()
             if self._thread is None and not self._stopped:
                 self._thread = threading.Thread(target=self._run, name="coordination-locks", daemon=True)
                 self._thread.start()
-            elif len(self._watched) == 1:
-                self._changed.notify()
 
     def forget(self, pid: int) -> None:
         """Its branch is over."""
-        with self._changed:
+        with self._lock:
             self._watched.pop(pid, None)
             self._holders.pop(pid, None)
 
     def stop(self) -> None:
         """End the thread."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
+        self._stopped = True
+        self._wake.set()
 
     def holder(self, pid: int, gid: str) -> str:
         """Who held the lock that session ``pid``, in the branch ``gid``, has waited for in vain; and the rule."""
-        with self._changed:
+        with self._lock:
             seen = self._holders.get(pid)
         if seen is None:
             return RULE
@@ -93,15 +97,18 @@ class LockWatch:
         return f"The lock is held by the database session {session}. {RULE}"
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._watched and not self._stopped:
-                    self._changed.wait()
-                if self._stopped:
+        last = time.monotonic()
+        while not self._stopped:
+            self._wake.wait(self._every)
+            self._wake.clear()
+            now = time.monotonic()
+            with self._lock:
+                if self._watched:
+                    last = now
+                    self._every = min(every for _, every in self._watched.values())
+                elif now - last > THREAD_SECONDS:
+                    self._thread = None
                     return
-                every = min(every for _, every in self._watched.values())
-                self._changed.wait(every)
-                now = time.monotonic()
                 slow = [pid for pid, (since, every) in self._watched.items() if now - since >= every * 0.9]
             if slow:
                 with contextlib.suppress(ResourceError, pq.Said):
@@ -121,7 +128,7 @@ class LockWatch:
             self._kept.give_back(wrapper)
             raise
         self._kept.give_back(wrapper)
-        with self._changed:
+        with self._lock:
             for pid, gid, session, application in reversed(rows):
                 # Kept until the branch ends: the look after this one may come when the wait is already over.
                 if pid is not None and int(pid) in self._watched:

@@ -22,8 +22,9 @@ class EngineCannotPrepare(CoordinationError):
 
 
 def aliases() -> Sequence[str]:
-    """The aliases branches may write to: those of COORDINATION_DATABASES that Django has."""
-    return [alias for alias in conf.databases() if alias in connections.settings]
+    """The aliases branches may write to in two phases: those of COORDINATION_DATABASES that Django has."""
+    wanted = [alias for alias, options in conf.databases().items() if options.get("two_phase", "require") == "require"]
+    return [alias for alias in wanted if alias in connections.settings and connections[alias].vendor == "postgresql"]
 
 
 def resource_of(alias: str) -> Resource:
@@ -48,9 +49,8 @@ def close_all() -> None:
 
 
 def _make(alias: str) -> Resource:
-    if alias not in aliases():
+    if alias not in conf.databases() or alias not in connections.settings:
         raise AliasNotTwoPhase(alias=alias)
-    engine = str(connections.settings[alias]["ENGINE"])
-    if connections[alias].vendor != "postgresql":
-        raise EngineCannotPrepare(alias=alias, engine=engine)
+    if alias not in aliases():
+        raise EngineCannotPrepare(alias=alias, engine=connections.settings[alias]["ENGINE"])
     return PostgreSQLResource(alias, installation=conf.installation())

@@ -55,6 +55,12 @@ def result(site: Site, task: str) -> tuple[str, str]:
     return wait_until(lambda: site.query("default", sql, [task]), 10, what="the task's result")[0]
 
 
+def everything_acknowledged(site: Site, manager: Manager) -> None:
+    """Of Celery's messages and of the mailboxes'."""
+    names = [manager.tasks_queue, *(f"coordination.mailbox.{process}" for process in manager.processes.values())]
+    wait_until(lambda: not any(site.rabbitmq.queues()[name].messages for name in names), 5, what="acknowledgements")
+
+
 def one_vote(manager: Manager, vote: Decision, timeout: float = 20) -> str:
     """Wait for the one vote; returns its failure's words."""
     manager.wait(lambda: manager.votes, timeout)
@@ -179,6 +185,7 @@ def test_a_second_message_votes_for_what_is_prepared(worker: Process, site: Site
     manager.wait(lambda: manager.ends)
     assert rows(site, manager) == 1
     assert not site.query("default", "SELECT 1 FROM django_celery_results_taskresult WHERE task_id = %s", [again])
+    everything_acknowledged(site, manager)
 
 
 def test_a_failing_duplicate_votes_for_what_is_prepared(
@@ -207,6 +214,7 @@ def test_a_batch_that_is_over_starts_no_more_tasks(worker: Process, site: Site, 
     manager.wait(lambda: manager.ends)
     assert len(manager.starts) == 1
     assert prepared(site, manager) == []
+    everything_acknowledged(site, manager)
 
 
 def test_inquire_is_answered_with_votes(worker: Process, site: Site, manager: Manager) -> None:
@@ -314,6 +322,34 @@ def test_a_clean_stop(site: Site, manager: Manager, apart: str, pool: str) -> No
 
 
 # --- servers --------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_killed_between_prepare_and_vote(site: Site, manager: Manager, apart: str) -> None:
+    """The broker is deaf at that moment, so the vote has not arrived. Whoever gets the message again votes for it."""
+    with site.worker("prefork", 1, apart, env=ENV) as doomed:
+        manager.send(ODD + "waits", 1, alias=LEDGER)
+        manager.wait(lambda: manager.starts)
+        site.rabbitmq.suspend()
+        wait_until(lambda: prepared(site, manager), 10, what="the task to prepare")
+        doomed.kill()
+        site.rabbitmq.resume()
+    with site.worker("prefork", 1, apart, env=ENV):
+        ran_on = manager.processes_heard()
+        manager.wait(lambda: manager.votes and manager.processes_heard() - ran_on, 40)
+        (gid,) = prepared(site, manager)
+        assert {(vote.vote, vote.gid) for vote in manager.votes} == {(Decision.COMMIT, gid)}
+        assert len(manager.starts) == 1
+        manager.decide(Decision.COMMIT, manager.votes)
+        manager.wait(lambda: manager.ends)
+    assert rows(site, manager) == 1
+
+
+def test_a_worker_without_the_database(site: Site, manager: Manager, apart: str) -> None:
+    """It says so at once, rather than let the batch wait for its deadline."""
+    with site.worker("prefork", 1, apart, env=ENV):
+        task = manager.send(ODD + "waits", 0, alias="demo_nowhere")
+        assert "demo_nowhere" in one_vote(manager, Decision.ROLLBACK)
+        assert result(site, task)[0] == "FAILURE"
 
 
 def test_the_broker_dies_before_the_vote(site: Site, manager: Manager, apart: str) -> None:
