@@ -3,10 +3,10 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from coordination.bus.port import AgentBus, BatchChannel, Delivery, NodeBus, QueueLost
+from coordination.bus.port import AgentBus, BatchChannel, BusError, Delivery, NodeBus, QueueLost
 
 
 async def eventually(condition: Callable[[], object], timeout: float = 10) -> None:
@@ -16,6 +16,20 @@ async def eventually(condition: Callable[[], object], timeout: float = 10) -> No
         if time.monotonic() > until:
             raise TimeoutError(f"waited {timeout:g} s in vain; last seen: {last!r}")
         await asyncio.sleep(0.02)
+
+
+async def until_it_works(call: Callable[[], Awaitable[object]], timeout: float) -> float:
+    """Repeat `call` while it raises BusError; returns the seconds until it did not."""
+    began = time.monotonic()
+    while True:
+        try:
+            await call()
+        except BusError:
+            if time.monotonic() - began > timeout:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return time.monotonic() - began
 
 
 class Votes:
