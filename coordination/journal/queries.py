@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db.models.functions import Now
 from django.urls import NoReverseMatch, reverse
@@ -135,6 +136,8 @@ def errors(batch: uuid.UUID) -> list[dict[str, Any]]:
 
 def url(status: BatchStatus) -> str | None:
     """The address of the batch's page, None where the pages are not installed."""
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return None
     try:
         path = reverse("coordination:batch", kwargs={"slug": status.customer, "batch": status.id})
     except NoReverseMatch:

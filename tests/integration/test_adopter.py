@@ -131,9 +131,11 @@ def adopter(
 @pytest.fixture(scope="module")
 def running(adopter: Adopter) -> Iterator[Adopter]:
     """The project with a node and one worker."""
-    worker = ("-m", "celery", "-A", "adopter", "worker", "--pool=prefork", "--concurrency=2", "-n", "adopter@test")
+    worker = ("-m", "celery", "-A", "adopter", "worker", "--loglevel=INFO", "--concurrency=2", "-n", "adopter@test")
     with adopter.popen("node", "manage.py", "runmanager") as node, adopter.popen("worker", *worker) as process:
-        node.wait_for(r"Node .* ready")
+        # By the journal: this project has Django's own logging, which is silent.
+        heard = "SELECT 1 FROM coordination_node WHERE heartbeat > now() - interval '2 seconds'"
+        wait_until(lambda: adopter.query("default", heard), 30, what="the node's heartbeat")
         process.wait_for(r"adopter@test ready")
         try:
             yield adopter

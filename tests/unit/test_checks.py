@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.core.management import call_command
 from django.db import connection
 
 from coordination import checks, plans
@@ -70,6 +71,11 @@ def test_the_installations_row(settings: Any) -> None:
     assert checks.check_installation_row(None) == []
     Installation.objects.all().delete()
     assert "has 0 instead of one" in checks.check_installation_row(None, databases=["default"])[0].msg
+
+
+@pytest.mark.django_db
+def test_migrations_are_in_step_with_the_models() -> None:
+    call_command("makemigrations", "coordination", "demo", check=True, dry_run=True)
 
 
 @pytest.mark.django_db
