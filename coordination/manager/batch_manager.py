@@ -77,7 +77,7 @@ class BatchManager:
         self._repeats = 0
         self._over = False
         self._asking_from = 0.0
-        self._wiped = False
+        self._losses = 0
 
     async def run(self) -> None:
         """Manage the batch. Returns when it has ended (``ended``) or must be claimed again; logs why."""
@@ -240,31 +240,33 @@ class BatchManager:
 
     def _on_lost(self, lost: QueueLost) -> None:
         self._channel = None
-        self._wiped = True
+        self._losses += 1
 
     async def _consume(self) -> None:
         """Keep the batch's queue consumed; after a takeover or a loss ask, wait for answers, dispatch again."""
         fresh = self._core.state is BatchState.PENDING
+        seen = 0
         while not self._over:
             if self._channel is None:
-                wiped, self._wiped = self._wiped, False
+                losses = self._losses
                 try:
                     if not await self._around.journal.run(claims.still_ours, self.claim):
                         self._step_down("another node manages this batch")
                         return
-                    self._channel = await self._around.bus.consume_batch(
-                        self.claim.batch, self._on_delivery, self._on_lost
-                    )
+                    channel = await self._around.bus.consume_batch(self.claim.batch, self._on_delivery, self._on_lost)
                 except (BusError, JournalError) as error:
-                    await self._say_waiting(f"RabbitMQ: {error}")
+                    await self._say_waiting(f"the broker: {error}")
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                if not fresh or wiped:
-                    await self._ask_around(wiped)
-                fresh = False
+                if self._losses != losses:
+                    continue  # Lost again before we knew that we had it.
+                self._channel = channel
+                if not fresh or losses > seen:
+                    await self._ask_around(wiped=losses > seen)
+                fresh, seen = False, losses
             await asyncio.sleep(0.2)
 
-    async def _ask_around(self, wiped: bool) -> None:
+    async def _ask_around(self, *, wiped: bool) -> None:
         self._core.resume()
         self._wake.set()
         await asyncio.sleep(ANSWER_SECONDS)

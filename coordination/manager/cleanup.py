@@ -21,6 +21,9 @@ from .batch_manager import Surroundings
 
 logger = logging.getLogger(__name__)
 
+DRAIN_SECONDS = 0.05
+"""Between two looks at a queue that still gets messages."""
+
 
 async def clean(batch: UUID, around: Surroundings) -> None:
     """Clean up after ``batch``; whatever does not work now is left for the next time."""
@@ -28,6 +31,7 @@ async def clean(batch: UUID, around: Surroundings) -> None:
         while not await around.bus.delete_batch(batch):
             for delivery in await around.bus.drain_batch(batch):
                 await strays.answer(delivery, around.bus, around.journal)
+            await asyncio.sleep(DRAIN_SECONDS)
         signature = await around.journal.run(_callback, batch)
         if signature:
             send = around.dispatcher.submit(around.dispatcher.send_signature, signature)
