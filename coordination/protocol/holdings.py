@@ -154,7 +154,7 @@ class Holdings:
         items = tuple(OrderItem(gid=g, outcome=outcome, alias=here[g].alias, proof=here[g].proof) for g in names)
         return self._ordered(Order(batch=batch, items=items))
 
-    def _vote_again(self, batch: UUID) -> tuple[Action, ...]:
+    def _vote_again(self, batch: UUID) -> tuple[VoteAgain, ...]:
         items = tuple(v for g, v in self._held.get(batch, {}).items() if g not in self._finishing)
         return (VoteAgain(batch=batch, items=items),) if items else ()
 

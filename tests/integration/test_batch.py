@@ -1,5 +1,6 @@
 """The whole path through real parts: 100 tasks on three databases of two servers, both outcomes."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,7 @@ def running(whole_site: Site) -> Iterator[Site]:
 
 
 def launch(site: Site, customer: str, *args: str) -> Process:
-    return site.popen("launch", ["env", "python", "manage.py", "launch_batch", customer, "demo", *args])
+    return site.popen("launch", [sys.executable, "manage.py", "launch_batch", customer, "demo", *args])
 
 
 def rows(site: Site) -> int:
