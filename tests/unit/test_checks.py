@@ -73,7 +73,7 @@ def test_the_installations_row(settings: Any) -> None:
     assert "has 0 instead of one" in checks.check_installation_row(None, databases=["default"])[0].msg
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(databases="__all__")
 def test_migrations_are_in_step_with_the_models() -> None:
     call_command("makemigrations", "coordination", "demo", check=True, dry_run=True)
 
