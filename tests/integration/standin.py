@@ -84,10 +84,6 @@ class Manager:
                 self.processes.update((item.gid, message.process) for item in message.items)
         return [item for message in self.heard if isinstance(message, Votes) for item in message.items]
 
-    def processes_heard(self) -> set[str]:
-        """Which worker processes have said anything."""
-        return {message.process for message in self.heard if isinstance(message, Started | Votes)}
-
     @property
     def starts(self) -> list[StartedItem]:
         """All starts so far."""
