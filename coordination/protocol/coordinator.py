@@ -181,8 +181,18 @@ class Coordinator:
             self._change(self.branches[number], sent=True)
 
     def deadline_passed(self) -> None:
-        """Decide ``ROLLBACK``, unless decided. The reason says what is missing."""
-        self._decide_when_idle(lambda: self._verdict_of(Decision.ROLLBACK, self._deadline_reason()))
+        """Decide ``ROLLBACK``, unless decided. The reason says what is missing.
+
+        Nothing is missing when all are prepared and only their holders are still asked: they have two seconds.
+        """
+
+        def decide() -> None:
+            if self._unadopted or self.state is not BatchState.ACTIVE:
+                self._verdict_of(Decision.ROLLBACK, self._deadline_reason())
+            else:
+                self._decide_if_complete()
+
+        self._decide_when_idle(decide)
 
     def cancel(self, request: int, reason: str) -> None:
         """An operator's request (its id), carried out or answered in the write that it leads to."""
@@ -270,11 +280,11 @@ class Coordinator:
         if write is None:
             raise RuntimeError("no write is outstanding")
         if result is not WriteResult.STORED:
-            self._stepped_down = True
             untouched = result is WriteResult.UNTOUCHED
             why = "another node manages this batch" if untouched else "the journal did not answer"
             self._effects.clear()
             self._emit(StepDown(reclaim=not untouched, why=why))
+            self._stepped_down = True
             return
         self._outstanding, self._done = None, write.number
         if write.state is not None:
@@ -573,7 +583,8 @@ class Coordinator:
         return self._outstanding.number if self._outstanding else 0
 
     def _emit(self, effect: Effect) -> None:
-        self._effects.append(effect)
+        if not self._stepped_down:  # A driver may still have a delivery to hand in before it carries that out.
+            self._effects.append(effect)
 
     def _ignore(self, what: str, *, rests_on: int = 0) -> int:
         self.ignored[what] += 1

@@ -5,6 +5,7 @@ import sys
 import time
 from multiprocessing import Pool
 
+from .mutants import MUTANTS, caught
 from .world import Violation, World
 
 
@@ -30,6 +31,16 @@ def show(seed: int) -> int:
     return 0
 
 
+def show_mutants(schedules: int) -> int:
+    """Run each mutant until it is caught, and say how many schedules that took."""
+    missed = 0
+    for name, parts in MUTANTS.items():
+        found = caught(parts, schedules)
+        missed += found is None
+        print(f"{name:28s} {f'{found[0]:6d}  {str(found[1])[:110]}' if found else 'NOT CAUGHT'}")
+    return missed
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
@@ -37,7 +48,10 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=0, help="how many seeds to run, from --seed on")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--verbose", action="store_true", help="print the trace of --seed")
+    parser.add_argument("--mutants", action="store_true", help="show how soon each broken product is caught")
     options = parser.parse_args()
+    if options.mutants:
+        return show_mutants(options.schedules or 10_000)
     if options.verbose or not options.schedules:
         return show(options.seed)
     started, bad = time.monotonic(), 0

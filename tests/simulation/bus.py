@@ -31,12 +31,15 @@ class Channel:
 
 
 class Task:
-    """A Celery message of one branch; ``retries`` is Celery's header."""
+    """A Celery message of one branch; ``retries`` is Celery's header.
 
-    __slots__ = ("branch", "retries")
+    ``again``: it says that it may not be the first of its branch (sent again, put off, or delivered again).
+    """
 
-    def __init__(self, branch: int, retries: int) -> None:
-        self.branch, self.retries = branch, retries
+    __slots__ = ("again", "branch", "retries")
+
+    def __init__(self, branch: int, *, retries: int = 0, again: bool) -> None:
+        self.branch, self.retries, self.again = branch, retries, again
 
 
 class Bus:
@@ -51,6 +54,8 @@ class Bus:
         self.mailboxes: dict[str, list[ToAgent]] = {}
         self.recovery: dict[str, list[Order]] = defaultdict(list)
         self.tasks: list[Task] = []
+        self.ever_sent: set[int] = set()
+        """Branches of which a Celery message has existed: a late copy may turn up at any time."""
 
     # --- the batch's queue ------------------------------------------------------------------------------------
 
@@ -145,6 +150,7 @@ class Bus:
     def send_task(self, task: Task) -> None:
         """Publish a Celery message."""
         self.tasks.append(task)
+        self.ever_sent.add(task.branch)
         self.world.op(None, "task", self.world.give_task)
 
     def bind(self, process: str) -> None:

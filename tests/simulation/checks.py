@@ -250,7 +250,7 @@ class Checks:
         if write.decision is Decision.COMMIT:
             if not complete:
                 raise self.broken("I3", "COMMIT is stored without every branch's adopted gid")
-        elif complete and write.reason.startswith("Deadline") and all(r.kind is not Kind.HELD for r in rows):
+        elif complete and write.reason.startswith("Deadline"):
             raise self.broken("never lost", "all branches are adopted, and the deadline rolls them back")
         if self.must_not_miss_deadline and write.reason.startswith("Deadline"):
             raise self.broken("never lost", "all branches were prepared when faults stopped; the deadline came first")
@@ -304,8 +304,8 @@ class Checks:
 
 def _essence(core: Coordinator) -> tuple[object, ...]:
     branches = [
-        (b.number, b.state, b.sent, b.round, b.gid, b.kind, b.proof, b.process, sorted(b.tokens), sorted(b.starts.items()))
+        (b.number, b.state, b.sent, b.round, b.gid, b.kind, b.proof, b.process, sorted(b.tokens), dict(b.starts))
         for b in core.branches.values()
-    ]  # fmt: skip
+    ]
     by_gid = {g: sorted(b.number for b in members) for g, members in core._by_gid.items() if members}
     return core.state, core.decision, branches, by_gid, core._unadopted, sorted(core._unfinished)

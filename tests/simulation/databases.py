@@ -113,7 +113,7 @@ class Databases:
         return (Outcome.COMMITTED if outcome is Decision.COMMIT else Outcome.ROLLED_BACK), "finished"
 
     def missing(self, gid: str, outcome: Decision, proof: str | None) -> tuple[Outcome, str]:
-        """"Does not exist" is answered with proof, or as unknown."""
+        """ "Does not exist" is answered with proof, or as unknown."""
         tx = self.all.get(gid)
         if tx is None or proof is None or tx.status in (Tx.OPEN, Tx.PREPARED):
             return Outcome.UNKNOWN, "no such gid, and no proof"

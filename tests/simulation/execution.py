@@ -30,6 +30,8 @@ class Execution:
         self.worker, self.world, self.tasks = worker, worker.world, tasks
         self.members = tuple(t.branch for t in tasks)
         self.retries = max(t.retries for t in tasks)
+        self.first = not any(t.again or t.retries for t in tasks)
+        """As in the product: what is certainly the first execution of its branch need not ask what is prepared."""
         self.alias = self.world.weather.aliases[self.members[0] - 1]
         self.kind = self.world.weather.kinds[self.alias]
         self.token = self.world.token()
@@ -46,7 +48,7 @@ class Execution:
         over = self.worker.holdings.is_over(self.world.batch)
         if self.world.weather.started_first:
             self._say_started(self.members)
-        found = self._found(self.members)
+        found = [] if self.first else self._found(self.members)
         covered = {m for tx in found for m in tx.members}
         rest = tuple(m for m in self.members if m not in covered)
         if found and rest:
@@ -110,7 +112,7 @@ class Execution:
     def _send_again(self, more_retries: int) -> None:
         self.put_off = True
         for task in self.tasks:
-            self.world.bus.send_task(Task(task.branch, task.retries + more_retries))
+            self.world.bus.send_task(Task(task.branch, retries=task.retries + more_retries, again=True))
 
     def _prepare(self) -> None:
         assert self.tx is not None
@@ -130,7 +132,7 @@ class Execution:
         databases, weather = self.world.databases, self.world.weather
         databases.disconnect(self.tx)
         if weather.unreachable and self.world.roll() < weather.unreachable:
-            self.take(self.attempt.undone(None))
+            self.take(self.attempt.undone([] if self.first else None))
             return
         found = self._found(self.members)
         covered = {m for tx in found for m in tx.members}
@@ -147,32 +149,25 @@ class Execution:
 
     def _vote_for(self, found: list[Transaction]) -> None:
         for tx in found:
-            self.worker.vote(
-                VoteItem(
-                    vote=Decision.COMMIT, gid=tx.gid, members=tx.members, round=0, alias=tx.alias, kind=Kind.TWO_PHASE,
-                    proof=tx.proof,
-                )  # fmt: skip
-            )
+            self._vote(Decision.COMMIT, tx, Kind.TWO_PHASE)
 
     def _vote_commit(self, read_only: bool) -> None:
         assert self.tx is not None
         if read_only:
             self.world.databases.disconnect(self.tx)
-        kind = Kind.READ_ONLY if read_only else self.kind
-        self.worker.vote(
-            VoteItem(
-                vote=Decision.COMMIT, gid=self.gid, members=self.members, round=0, alias=self.alias, kind=kind,
-                proof=None if read_only else self.tx.proof,
-            )  # fmt: skip
-        )
+        self._vote(Decision.COMMIT, self.tx, Kind.READ_ONLY if read_only else self.kind)
 
     def _vote_rollback(self, failure: Failure) -> None:
-        self.worker.vote(
-            VoteItem(
-                vote=Decision.ROLLBACK, gid=self.gid, members=self.members, round=0, alias=self.alias, kind=self.kind,
-                error=failure,
-            )  # fmt: skip
+        assert self.tx is not None
+        self._vote(Decision.ROLLBACK, self.tx, self.kind, failure)
+
+    def _vote(self, vote: Decision, tx: Transaction, kind: Kind, failure: Failure | None = None) -> None:
+        members = tx.members if vote is Decision.COMMIT else self.members
+        proof = tx.proof if vote is Decision.COMMIT and kind is not Kind.READ_ONLY else None
+        item = VoteItem(
+            vote=vote, gid=tx.gid, members=members, round=0, alias=tx.alias, kind=kind, proof=proof, error=failure
         )
+        self.worker.vote(item)
 
     def _end(self) -> None:
         """The task ends with its vote handed over; Celery acknowledges its message."""

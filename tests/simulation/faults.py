@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from coordination.protocol.states import BatchState
-
 from .bus import Task
 from .databases import Tx
 
@@ -57,7 +55,8 @@ def deliver_task_again(world: "World") -> None:
     """The broker lost sight of a worker's Celery connection: a task that still runs there is delivered again."""
     running = [task for worker in world.living_workers() for tasks in worker.running.values() for task in tasks]
     if running:
-        world.bus.send_task(world.pick(running))
+        task = world.pick(running)
+        world.bus.send_task(Task(task.branch, retries=task.retries, again=True))
 
 
 def delete_queue(world: "World") -> None:
@@ -115,5 +114,5 @@ def cancel(world: "World") -> None:
 
 def late_task(world: "World") -> None:
     """A Celery message of the batch turns up late: after the decision, after the end, after pruning."""
-    if world.journal.state is not BatchState.PENDING:
-        world.bus.send_task(Task(world.number(1, len(world.journal.rows)), 0))
+    if world.bus.ever_sent:
+        world.bus.send_task(Task(world.pick(sorted(world.bus.ever_sent)), again=True))

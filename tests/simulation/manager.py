@@ -102,7 +102,7 @@ class Manager:
                 if result is None and request not in self.cancelled:
                     self.cancelled.add(request)
                     core.cancel(request, "Cancelled by an operator")
-            for process in core.running_on():
+            for process in sorted(core.running_on()):
                 if not world.mailbox_is_read(process):
                     core.process_gone(process)
             if core.unfinished and world.now >= self.repeat_at:
@@ -197,7 +197,7 @@ class Manager:
         """Published one by one and confirmed in a chunk: a crash may come between any two."""
         first, rest = effect.branches[:1], effect.branches[1:]
         for branch in first:
-            self.world.bus.send_task(Task(branch, 0))
+            self.world.bus.send_task(Task(branch, again=effect.again))
         if first:
             self.world.op(self, "confirm", self._confirmed, first)
         if rest:
@@ -216,6 +216,9 @@ class Manager:
         self.pump()
 
     def _StepDown(self, effect: StepDown) -> None:
+        for left in self.outgoing:  # The product's driver acknowledges, last of all, what came in the same list.
+            if isinstance(left, Acknowledge):
+                self._Acknowledge(left)
         self.drop(effect.why)
         if effect.reclaim:
             self.node.claim()

@@ -86,7 +86,7 @@ class Node:
     def _consume(self, claim: Claim) -> bool:
         assert claim.snapshot is not None
         world = self.world
-        manager = claim.manager = Manager(self, claim.epoch, world.parts.coordinator(claim.snapshot))
+        manager = claim.manager = world.parts.manager(self, claim.epoch, world.parts.coordinator(claim.snapshot))
         for old in self.managers:
             old.drop("its node claimed the batch again")
         self.managers = [m for m in self.managers if m.alive] + [manager]

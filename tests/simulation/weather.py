@@ -4,7 +4,7 @@ Each seed draws its own subset of the faults ("swarm testing"): a schedule in wh
 never gets deep enough to be interesting, and one fault often hides another.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from coordination.protocol.states import Kind
@@ -50,7 +50,6 @@ class Weather:
     busy: float
     reply_lost: float
     unreachable: float
-    extra: dict[str, float] = field(default_factory=dict)
 
     def calm(self) -> None:
         """Nothing goes wrong from now on. What is under way stays as it is."""
@@ -60,19 +59,19 @@ class Weather:
         self.prepare_refused = self.prepare_unknown = self.busy = self.reply_lost = self.unreachable = 0.0
 
 
-def draw(rng: Random) -> Weather:
-    """The weather of the seed that ``rng`` was made from."""
+def draw(rng: Random, *, held: float = 0.3) -> Weather:
+    """The weather of the seed that ``rng`` was made from; ``held``: how often there is a database that is held."""
 
     def sometimes(chance: float, most: float) -> float:
         return rng.random() * most if rng.random() < chance else 0.0
 
     count = rng.choice((1, 2, 2, 2, 3, 3, 4))
-    with_held = rng.random() < 0.2
+    with_held = rng.random() < held
     names = ["A", "B", "H"] if with_held else ["A", "B"]
     aliases = [rng.choice(names) for _ in range(count)]
     faults = [f for f in FAULTS if rng.random() < 0.35]
     return Weather(
-        steps=rng.choice((40, 80, 120, 160)),
+        steps=rng.choice((40, 80, 120, 160, 240)),
         aliases=aliases,
         kinds={"A": Kind.TWO_PHASE, "B": Kind.TWO_PHASE, "H": Kind.HELD},
         deadline=rng.uniform(3, 40) if rng.random() < 0.3 else FAR,
@@ -97,3 +96,13 @@ def draw(rng: Random) -> Weather:
         reply_lost=sometimes(0.2, 0.3),
         unreachable=sometimes(0.15, 0.3),
     )
+
+
+def held_and_lost(rng: Random) -> Weather:
+    """Much is held, and connections, answers and withdrawals are lost: for what is rare in other weather."""
+    weather = draw(rng, held=1.0)
+    weather.aliases = [rng.choice("AHH") for _ in weather.aliases]
+    weather.faults = [*weather.faults, "lose_held", "deliver_task_again", "steal_lease", "late_task"]
+    weather.fault_rate = 0.1
+    weather.reply_lost, weather.write_unknown, weather.failing = 0.4, 0.2, set()
+    return weather

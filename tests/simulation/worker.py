@@ -1,6 +1,7 @@
 """A worker process, as far as the protocol sees it: its agent's memory, its outbox, and the tasks it runs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from coordination.protocol.holdings import Action, AnswerHeld, Finish, Found, VoteAgain
@@ -8,7 +9,6 @@ from coordination.protocol.messages import (
     Held,
     Order,
     Resolved,
-    ResolvedItem,
     Started,
     ToManager,
     VoteItem,
@@ -162,14 +162,9 @@ class Worker:
         for _, item in self.sweep_memory.choose(found, self.holdings):
             members = self.world.databases.all[item.gid].members
             if members != item.members:  # A gid of several branches: its database says which.
-                values = {name: getattr(item, name) for name in item.__slots__} if hasattr(item, "__slots__") else {}
-                item = VoteItem(**{**vars(item), **values, "members": members})
+                item = replace(item, members=members)
             self.world.checks.voted(item)
             self.say(Votes, item)
-
-    def report(self, gid: str, outcome: Outcome, how: str) -> None:
-        """Say what became of a gid."""
-        self.say(Resolved, ResolvedItem(gid=gid, outcome=outcome, how=how))
 
     # --- its life ---------------------------------------------------------------------------------------------
 
@@ -193,7 +188,7 @@ class Worker:
             if execution.tx is not None:
                 world.op(None, "disconnect", world.databases.disconnect, execution.tx)
             for task in tasks:
-                world.bus.send_task(task)
+                world.bus.send_task(Task(task.branch, retries=task.retries, again=True))
         self.running.clear()
         for alias, order in self.orders:
             world.bus.recover(alias, order)

@@ -20,7 +20,7 @@ from .databases import Databases, Tx
 from .journal import Journal
 from .manager import Manager
 from .node import Node
-from .weather import FAR, draw
+from .weather import FAR, Weather, draw
 from .worker import Worker
 
 T = TypeVar("T")
@@ -49,6 +49,7 @@ class Parts:
     manager: type[Manager] = Manager
     node: type[Node] = Node
     worker: type[Worker] = Worker
+    weather: Callable[[Random], Weather] = draw
 
 
 class World:
@@ -66,7 +67,7 @@ class World:
         self.ops: list[tuple[Any, str, Callable[..., None], tuple[Any, ...]]] = []
         self.timers: list[tuple[float, int, Any, str, Callable[..., None], tuple[Any, ...]]] = []
         self._timer_number = self._tokens = self._names = 0
-        self.weather = draw(self.rng)
+        self.weather = self.parts.weather(self.rng)
         self.checks = Checks(self)
         self.journal = self.parts.journal(BATCH, self.weather.aliases, self.checks)
         self.journal.deadline = self.weather.deadline
@@ -186,7 +187,7 @@ class World:
         journal, left = self.journal, []
         if not journal.ended:
             left.append(f"the batch is {journal.state}")
-        if not (journal.queue_deleted and self.bus.empty()):
+        if not ((journal.queue_deleted or journal.pruned) and self.bus.empty()):
             left.append("something on the broker")
         if self.databases.prepared:
             left.append(f"prepared {[g[-6:] for g in self.databases.prepared]}")
