@@ -141,12 +141,10 @@ def wait_for(batch: UUID, epoch: int, words: str) -> None:
         )
 
 
-def queue_deleted(batch: UUID) -> None:
-    """Nothing of an ended batch is left on the broker, and its callback is sent."""
+def queue_deleted(batch: UUID, deleted: bool) -> None:
+    """Whether nothing of an ended batch is left on the broker, its callback sent: until then nodes clean it up."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute(
-            "UPDATE coordination_batch SET queue_deleted = true WHERE id = %s AND state = ANY(%s)",
-            [batch, [s.value for s in BATCH_ENDED]],
+            "UPDATE coordination_batch SET queue_deleted = %s WHERE id = %s AND state = ANY(%s)",
+            [deleted, batch, [s.value for s in BATCH_ENDED]],
         )
-
-

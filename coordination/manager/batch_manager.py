@@ -35,7 +35,7 @@ from coordination.protocol.stored import WriteResult
 
 from . import admission
 from .dispatch import Dispatcher
-from .strays import read
+from .strays import is_over, read
 
 logger = logging.getLogger(__name__)
 
@@ -254,6 +254,10 @@ class BatchManager:
                         self._step_down("another node manages this batch")
                         return
                     channel = await self._around.bus.consume_batch(self.claim.batch, self._on_delivery, self._on_lost)
+                    if await is_over(self.claim.batch, self._around.journal):
+                        await channel.close()
+                        self._step_down("it has ended")
+                        return
                 except (BusError, JournalError) as error:
                     await self._say_waiting(f"the broker: {error}")
                     await asyncio.sleep(RETRY_SECONDS)

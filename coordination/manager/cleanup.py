@@ -26,25 +26,32 @@ DRAIN_SECONDS = 0.05
 
 
 async def clean(batch: UUID, around: Surroundings) -> None:
-    """Clean up after ``batch``; whatever does not work now is left for the next time."""
+    """Clean up after ``batch``, in the order of ``protocol.journal_rules.CLEANUP``.
+
+    Whatever does not work now is left for the next time. ``batch`` may be unknown to the journal.
+    """
     try:
-        while not await around.bus.delete_batch(batch):
-            for delivery in await around.bus.drain_batch(batch):
-                await strays.answer(delivery, around.bus, around.journal)
-            await asyncio.sleep(DRAIN_SECONDS)
+        await _delete_queue(batch, around)
         signature = await around.journal.run(_callback, batch)
         if signature:
-            send = around.dispatcher.submit(around.dispatcher.send_signature, signature)
-            await asyncio.wrap_future(send)
-        await around.journal.run(writer.queue_deleted, batch)
+            await asyncio.wrap_future(around.dispatcher.submit(around.dispatcher.send_signature, signature))
+        await around.journal.run(writer.queue_deleted, batch, True)
+        await _delete_queue(batch, around)
     except (BusError, JournalError) as error:
         logger.info("Batch %s is not cleaned up yet: %s", batch, error)
     except Exception:
         logger.exception("Batch %s: its callback could not be sent; it is tried again", batch)
 
 
+async def _delete_queue(batch: UUID, around: Surroundings) -> None:
+    while not await around.bus.delete_batch(batch):
+        for delivery in await around.bus.drain_batch(batch):
+            await strays.answer(delivery, around.bus, around.journal)
+        await asyncio.sleep(DRAIN_SECONDS)
+
+
 def _callback(batch: UUID) -> dict[str, Any] | None:
-    found = Batch.objects.using(DEFAULT_DB_ALIAS).only("state", "on_committed", "on_rolled_back").get(pk=batch)
-    if found.state == BatchState.COMMITTED:
-        return found.on_committed
-    return found.on_rolled_back if found.state == BatchState.ROLLED_BACK else None
+    found = Batch.objects.using(DEFAULT_DB_ALIAS).filter(pk=batch).first()
+    if found is None or found.state not in (BatchState.COMMITTED, BatchState.ROLLED_BACK):
+        return None
+    return found.on_committed if found.state == BatchState.COMMITTED else found.on_rolled_back

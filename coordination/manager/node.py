@@ -107,7 +107,9 @@ class Node:
                 await asyncio.sleep(SWEEP_SECONDS)
 
     async def _on_stray(self, delivery: Delivery) -> None:
-        await strays.answer(delivery, self._bus, self._journal)
+        over = await strays.answer(delivery, self._bus, self._journal)
+        if over is not None:
+            self._clean(over)
 
     async def _renew(self) -> None:
         while True:

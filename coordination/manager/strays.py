@@ -1,33 +1,51 @@
 """Answering messages whose batch queue is gone, from the journal. Any node may; each answer rests on stored facts."""
 
 import logging
+from uuid import UUID
 
 from coordination.bus.port import Delivery, NodeBus
-from coordination.journal import strays
+from coordination.journal import strays, writer
 from coordination.journal.pool import JournalPool
 from coordination.protocol.effects import Tell
-from coordination.protocol.journal_rules import PutBack, answer_stray
+from coordination.protocol.journal_rules import PutBack, answer_stray, must_clean_up
 from coordination.protocol.messages import MessageError, ToManager, Votes, decode, encode
 
 logger = logging.getLogger(__name__)
 
 
-async def answer(delivery: Delivery, bus: NodeBus, journal: JournalPool) -> None:
-    """Answer one stray, then acknowledge it. Raises BusError, JournalError: then it has to come again."""
+async def answer(delivery: Delivery, bus: NodeBus, journal: JournalPool) -> UUID | None:
+    """Answer one stray, then acknowledge it. Raises BusError, JournalError: then it has to come again.
+
+    Returns a batch to clean up after, if its queue was declared for nothing.
+    """
     message = read(delivery.body)
     if message is None:
         await delivery.acknowledge()
-        return
+        return None
+    declared_for_nothing = False
     gids = [item.gid for item in message.items] if isinstance(message, Votes) else []
     facts = await journal.run(strays.facts, message.batch, gids)
     replies = answer_stray(message, facts)
     if isinstance(replies, PutBack):
         await bus.put_back(message.batch, delivery.body)
+        declared_for_nothing = await is_over(message.batch, journal)
     else:
         for reply in replies:
             assert isinstance(reply, Tell)
             await bus.tell(reply.process, encode(reply.message))
     await delivery.acknowledge()
+    return message.batch if declared_for_nothing else None
+
+
+async def is_over(batch: UUID, journal: JournalPool) -> bool:
+    """Asked right after declaring a batch's queue: True if there is no use for it, and stored that it is there.
+
+    Raises JournalError.
+    """
+    over = must_clean_up(await journal.run(strays.facts, batch, []))
+    if over:
+        await journal.run(writer.queue_deleted, batch, False)
+    return over
 
 
 def read(body: bytes) -> ToManager | None:
