@@ -340,16 +340,18 @@ class Coordinator:
         return self._next.number
 
     def _vote(self, process: str, item: VoteItem) -> int:
-        members = [self.branches[n] for n in item.members if n in self.branches]
-        if len(members) != len(item.members) or not members:
+        numbers = dict.fromkeys(item.members)  # A branch named twice is one branch.
+        members = [self.branches[n] for n in numbers if n in self.branches]
+        if len(members) != len(numbers) or not members:
             return self._ignore("vote of no such task")
         if self.decision is not None:
             self._answer(process, item)
             return self._ignore("vote after the decision")
         if item.vote is Decision.ROLLBACK:
             return self._vote_rollback(process, item, members)
-        if all(b.gid == item.gid for b in members):
-            return self._ignore("vote again", rests_on=max(b.adopted_in for b in members))
+        if again := self._by_gid.get(item.gid):
+            # Whichever branches this vote names: an adopted gid is never refused.
+            return self._ignore("vote again", rests_on=max(b.adopted_in for b in again))
         adopted = [b for b in members if b.gid is not None]
         stale = [b for b in members if item.round < b.round]
         if adopted or stale:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
-_SHAPE = re.compile(r"cc_([0-9a-f]{8})_([0-9a-f]{32})_(\d{1,9})_(\d{1,4})-([0-9a-f]{16})")
+_SHAPE = re.compile(r"cc_([0-9a-f]{8})_([0-9a-f]{32})_(\d{1,9})_(\d{1,4})-([0-9a-f]{16})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -316,9 +317,22 @@ def _enum_reader(enum: Any) -> Callable[[Any, str], Any]:
 def _read_text(value: Any, where: str) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise MessageError(f"{where}: not a text of at most {MAX_TEXT} characters")
-    if "\x00" in value:
-        raise MessageError(f"{where}: holds a NUL character")
+    if not _storable(value):
+        raise MessageError(f"{where}: holds a NUL character or half a surrogate pair")
     return value
+
+
+def _storable(text: str) -> bool:
+    """Whether the journal takes ``text``: what it would refuse must not get that far, or it comes again for ever."""
+    if "\x00" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_count(value: Any, where: str) -> int:
@@ -340,8 +354,9 @@ def _read_evidence(value: Any, where: str) -> dict[str, Any]:
     for key, item in value.items():
         if (
             not isinstance(item, str | int | float | bool | None)
-            or len(str(item)) > MAX_REASON
-            or "\x00" in f"{key}{item}"
+            or (isinstance(item, float) and not isfinite(item))
+            or len(key) + len(str(item)) > MAX_REASON
+            or not _storable(f"{key}{item}")
         ):
             raise MessageError(f"{where}: {key[:40]!r} is not a short plain value")
     return value

@@ -101,8 +101,13 @@ def lose_held(world: "World") -> None:
 
 
 def prune(world: "World") -> None:
-    """Rows of a batch that is over and cleaned up are deleted, at any age."""
-    if world.journal.ended and world.journal.queue_deleted:
+    """Rows of a batch that is over and cleaned up are deleted.
+
+    Not while a node that knew the batch is paused or about to answer for it: if it declared the queue after that and
+    were killed, nothing would remember to delete it. So pruning must wait longer than any pause lasts.
+    """
+    knows = any(m.alive for m in world.all_managers) or any(n.answering or n.claiming for n in world.nodes)
+    if world.journal.ended and world.journal.queue_deleted and not knows:
         world.journal.pruned = True
 
 
