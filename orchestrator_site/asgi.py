@@ -9,10 +9,12 @@ from django.core.asgi import get_asgi_application
 pages = get_asgi_application()  # first: it sets Django up, and what follows needs that
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
+from coordination.journal.wake import NODE_CHANNEL  # noqa: E402
 from coordination.live.routing import websocket_urlpatterns  # noqa: E402
+from coordination.manager.worker import NotANode  # noqa: E402
 from orchestrator_site.checks import refuse_to_start  # noqa: E402
 
 refuse_to_start()
@@ -21,5 +23,6 @@ application = ProtocolTypeRouter(
     {
         "http": pages,
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "channel": ChannelNameRouter({NODE_CHANNEL: NotANode.as_asgi()}),
     }
 )

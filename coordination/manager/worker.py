@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from channels.consumer import AsyncConsumer
 from channels.worker import Worker
 
 from coordination.journal.wake import NODE_CHANNEL, WAKE
@@ -51,3 +52,16 @@ class NodeWorker(Worker):
                 continue
             if message.get("type") == WAKE:
                 self.node.wake()
+
+
+class NotANode(AsyncConsumer):
+    """What Channels' own ``runworker`` runs for the nodes' channel: one line, for whoever started it.
+
+    The wake-up is not lost by that: every node looks by itself each second.
+    """
+
+    channel_layer_alias = ""  # It listens to nothing itself: the worker hands it what it gets.
+
+    async def batch_wake(self, message: dict[str, Any]) -> None:
+        """A launch asked nodes to look; this process is none."""
+        logger.error("This worker manages no batches: run `manage.py runmanager`, not `runworker %s`", NODE_CHANNEL)
