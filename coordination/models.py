@@ -168,6 +168,7 @@ class Batch(models.Model):
         indexes = [
             models.Index(fields=["customer", "-created"]),
             models.Index(fields=["-created"]),
+            models.Index(fields=["created"], name="batch_open", condition=Q(ended=None)),
             models.Index(fields=["created"], name="batch_not_cleaned", condition=Q(queue_deleted=False)),
         ]
 

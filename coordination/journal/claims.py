@@ -25,7 +25,7 @@ GIVE_UP_SECONDS = 3.0
 _ENDED = [s.value for s in BATCH_ENDED]
 
 _FREE = f"""
-    NOT (state = ANY(%(ended)s)) AND NOT (id = ANY(%(managed)s)) AND (node = %(node)s OR NOT EXISTS (
+    ended IS NULL AND NOT (id = ANY(%(managed)s)) AND (node = %(node)s OR NOT EXISTS (
         SELECT 1 FROM coordination_node n
         WHERE n.name = coordination_batch.node AND n.heartbeat > clock_timestamp() - interval '{LEASE_SECONDS} s'))
 """
@@ -44,10 +44,10 @@ class Loaded:
     """A batch as it was read after its claim, with the times its manager needs, in seconds from now."""
 
     snapshot: Snapshot
-    customer: str
     queue: str
     admitted: bool
-    tasks: int
+    created: float
+    """Seconds since 1970."""
     start_in: float
     deadline_in: float | None
     deadline: float | None
@@ -76,7 +76,7 @@ def leave(node: str) -> None:
 def claim(node: str, managed: Collection[UUID]) -> tuple[list[Claim], bool]:
     """Claim this node's share of the batches that nobody manages, oldest first; True if some were left to others."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
-        values: dict[str, Any] = {"ended": _ENDED, "managed": list(managed), "node": node}
+        values: dict[str, Any] = {"managed": list(managed), "node": node}
         cursor.execute(
             f"SELECT count(*), (SELECT greatest(count(*), 1) FROM coordination_node"
             f" WHERE heartbeat > clock_timestamp() - interval '{LEASE_SECONDS} s')"
@@ -107,7 +107,7 @@ def load(claim: Claim) -> Loaded | None:
     """The batch as the journal has it, read in statements that began after the claim; None if it is not ours."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute(
-            "SELECT b.state, b.decision, c.slug, c.queue, b.dispatched IS NOT NULL, b.tasks,"
+            "SELECT b.state, b.decision, c.queue, b.dispatched IS NOT NULL, extract(epoch FROM b.created)::float8,"
             " extract(epoch FROM b.start_by - clock_timestamp())::float8,"
             " extract(epoch FROM b.deadline - clock_timestamp())::float8, extract(epoch FROM b.deadline)::float8"
             " FROM coordination_batch b JOIN coordination_customer c ON c.id = b.customer_id"
@@ -117,7 +117,7 @@ def load(claim: Claim) -> Loaded | None:
         head = cursor.fetchone()
         if head is None:
             return None
-        state, decision, customer, queue, admitted, tasks, start_in, deadline_in, deadline = head
+        state, decision, queue, admitted, created, start_in, deadline_in, deadline = head
         snapshot = Snapshot(
             batch=claim.batch,
             state=BatchState(state),
@@ -126,7 +126,7 @@ def load(claim: Claim) -> Loaded | None:
             attempts=_attempts(cursor, claim.batch),
         )
     return Loaded(
-        snapshot=snapshot, customer=customer, queue=queue, admitted=admitted, tasks=tasks, start_in=start_in,
+        snapshot=snapshot, queue=queue, admitted=admitted, created=created, start_in=start_in,
         deadline_in=deadline_in, deadline=deadline,
     )  # fmt: skip
 

@@ -6,9 +6,10 @@ twice. Strangers' prepared transactions are counted off.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
 
@@ -46,52 +47,70 @@ class Never:
     reason: str
 
 
-def admit(claim: Claim) -> Admitted | Waits | Never | None:
-    """Admit the batch if it fits; None if it is not ours any more or not pending."""
+@dataclass(frozen=True, kw_only=True)
+class Applicant:
+    """A batch that wants to be dispatched: ``needs`` are its branches by alias, ``order`` its place in the queue."""
+
+    claim: Claim
+    needs: Mapping[str, int]
+    order: float
+
+
+Verdict = Admitted | Waits | Never
+
+
+def admit(applicants: Sequence[Applicant]) -> dict[UUID, Verdict]:
+    """Verdicts on these batches, first come first; none on one that is not ours any more or not pending.
+
+    One that does not fit does not stop a smaller one behind it: it is tried again each time slots come free, and
+    refused when its ``start_by`` passes.
+    """
+    verdicts: dict[UUID, Verdict] = {}
     with transaction.atomic(using=DEFAULT_DB_ALIAS), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        cursor.execute(
-            "SELECT b.customer_id, c.slug, c.max_running_batches FROM coordination_batch b"
-            " JOIN coordination_customer c ON c.id = b.customer_id"
-            " WHERE b.id = %s AND b.epoch = %s AND b.state = %s AND b.dispatched IS NULL",
-            [claim.batch, claim.epoch, BatchState.PENDING.value],
-        )
-        row = cursor.fetchone()
-        if row is None:
-            return None
-        customer, slug, limit = row
-        cursor.execute(
-            "SELECT count(*) FROM coordination_batch"
-            " WHERE customer_id = %s AND dispatched IS NOT NULL AND ended IS NULL",
-            [customer],
-        )
-        running = cursor.fetchone()[0]
-        if limit and running >= limit:
-            return Waits(words=f"one of the {limit} batches {slug} may run at once ({running} are running)")
-        verdict = _fits(_needs(cursor, claim), _reserved(cursor))
-        if verdict is not None:
-            return verdict
-        cursor.execute(
-            "UPDATE coordination_batch SET dispatched = clock_timestamp(),"
-            " deadline = clock_timestamp() + make_interval(secs => deadline_seconds)"
-            " WHERE id = %s AND epoch = %s RETURNING deadline_seconds::float8, extract(epoch FROM deadline)::float8",
-            [claim.batch, claim.epoch],
-        )
-        deadline_in, deadline = cursor.fetchone()
-        return Admitted(deadline_in=deadline_in, deadline=deadline)
+        pending = _pending(cursor, applicants)
+        running = _running(cursor)
+        slots = _Slots(_reserved(cursor))
+        for applicant in sorted(applicants, key=lambda a: a.order):
+            batch = applicant.claim.batch
+            if batch not in pending:
+                continue
+            customer, slug, limit = pending[batch]
+            if limit and running[customer] >= limit:
+                words = f"one of the {limit} batches {slug} may run at once ({running[customer]} are running)"
+                verdicts[batch] = Waits(words=words)
+                continue
+            verdict = slots.refusal(applicant.needs) or _reserve(cursor, applicant.claim)
+            if isinstance(verdict, Admitted):
+                running[customer] += 1
+                slots.take(applicant.needs)
+            verdicts[batch] = verdict
+    return verdicts
 
 
-def _needs(cursor: Any, claim: Claim) -> dict[str, int]:
-    """Slots the batch needs, by alias."""
+def _pending(cursor: Any, applicants: Sequence[Applicant]) -> dict[UUID, tuple[int, str, int]]:
+    """Customer, its slug and its limit of those that may be admitted."""
+    claims = [a.claim for a in applicants]
     cursor.execute(
-        "SELECT alias, count(*) FROM coordination_branch WHERE batch_id = %s GROUP BY alias ORDER BY alias",
-        [claim.batch],
+        "SELECT b.id, b.customer_id, c.slug, c.max_running_batches FROM coordination_batch b"
+        " JOIN coordination_customer c ON c.id = b.customer_id"
+        " JOIN unnest(%s::uuid[], %s::bigint[]) AS v(id, epoch) ON v.id = b.id AND v.epoch = b.epoch"
+        " WHERE b.state = %s AND b.dispatched IS NULL",
+        [[c.batch for c in claims], [c.epoch for c in claims], BatchState.PENDING.value],
     )
-    return dict(cursor.fetchall())
+    return {row[0]: (row[1], row[2], row[3]) for row in cursor.fetchall()}
+
+
+def _running(cursor: Any) -> Counter[int]:
+    """Admitted batches that have not ended, by customer."""
+    cursor.execute(
+        "SELECT customer_id, count(*) FROM coordination_batch WHERE dispatched IS NOT NULL AND ended IS NULL GROUP BY 1"
+    )
+    return Counter(dict(cursor.fetchall()))
 
 
 def _reserved(cursor: Any) -> dict[str, int]:
-    """Slots other open batches were promised, by alias."""
+    """Slots open batches were promised, by alias."""
     cursor.execute(
         "SELECT r.alias, count(*) FROM coordination_branch r JOIN coordination_batch b ON b.id = r.batch_id"
         " WHERE b.dispatched IS NOT NULL AND b.ended IS NULL AND r.finished IS NULL GROUP BY r.alias"
@@ -99,31 +118,55 @@ def _reserved(cursor: Any) -> dict[str, int]:
     return dict(cursor.fetchall())
 
 
-def _fits(needs: Mapping[str, int], reserved: Mapping[str, int]) -> Waits | Never | None:
-    wanted: Counter[Server] = Counter()
-    taken: Counter[Server] = Counter()
-    named: dict[Server, str] = {}
-    for alias, count in needs.items():
-        wanted[_server(alias)] += count
-        named.setdefault(_server(alias), alias)
-    for alias, count in reserved.items():
-        taken[_server(alias)] += count
-    for server, count in wanted.items():
-        alias = named[server]
-        try:
-            slots, strangers = _capacity(alias)
-        except (DatabaseError, InterfaceError) as error:
-            connections[alias].close()
-            return Waits(words=f"database {alias}, which cannot be reached: {str(error).splitlines()[0]}")
-        if count > slots:
-            return Never(
-                reason=f"{count} tasks write to the server of {alias}, which can hold {slots} prepared transactions:"
-                f" raise max_prepared_transactions there, or split the batch"
-            )
-        free = slots - strangers - taken[server]
-        if count > free:
-            return Waits(words=f"{count} prepared slots on {alias}, {max(free, 0)} free")
-    return None
+def _reserve(cursor: Any, claim: Claim) -> Admitted:
+    cursor.execute(
+        "UPDATE coordination_batch SET dispatched = clock_timestamp(),"
+        " deadline = clock_timestamp() + make_interval(secs => deadline_seconds)"
+        " WHERE id = %s RETURNING deadline_seconds::float8, extract(epoch FROM deadline)::float8",
+        [claim.batch],
+    )
+    deadline_in, deadline = cursor.fetchone()
+    return Admitted(deadline_in=deadline_in, deadline=deadline)
+
+
+class _Slots:
+    """Prepared slots of the servers, for the length of one look; each server is asked once."""
+
+    def __init__(self, reserved: Mapping[str, int]) -> None:
+        self._taken: Counter[Server] = Counter()
+        self._capacity: dict[Server, tuple[int, int] | str] = {}
+        self.take(reserved)
+
+    def take(self, needs: Mapping[str, int]) -> None:
+        for alias, count in needs.items():
+            self._taken[_server(alias)] += count
+
+    def refusal(self, needs: Mapping[str, int]) -> Waits | Never | None:
+        """Why a batch that needs so many slots cannot be admitted now; None if it can."""
+        wanted: Counter[Server] = Counter()
+        named: dict[Server, str] = {}
+        for alias, count in needs.items():
+            wanted[_server(alias)] += count
+            named.setdefault(_server(alias), alias)
+        waits: Waits | None = None
+        for server, count in wanted.items():
+            alias = named[server]
+            if server not in self._capacity:
+                self._capacity[server] = _capacity(alias)
+            capacity = self._capacity[server]
+            if isinstance(capacity, str):
+                waits = waits or Waits(words=f"database {alias}, which cannot be reached: {capacity}")
+                continue
+            slots, strangers = capacity
+            if count > slots:
+                return Never(
+                    reason=f"{count} tasks write to the server of {alias}, which holds at most {slots} prepared"
+                    f" transactions: raise max_prepared_transactions there, or split the batch"
+                )
+            free = slots - strangers - self._taken[server]
+            if count > free:
+                waits = waits or Waits(words=f"{count} prepared slots on {alias}, {max(free, 0)} free")
+        return waits
 
 
 def _server(alias: str) -> Server:
@@ -131,13 +174,17 @@ def _server(alias: str) -> Server:
     return str(settings.get("HOST") or "localhost"), str(settings.get("PORT") or "5432")
 
 
-def _capacity(alias: str) -> tuple[int, int]:
-    """Prepared slots of the alias's server, and how many of them strangers use."""
-    with connections[alias].cursor() as cursor:
-        cursor.execute(
-            "SELECT current_setting('max_prepared_transactions')::int,"
-            " (SELECT count(*) FROM pg_prepared_xact() WHERE NOT starts_with(gid, %s))",
-            [installation_prefix(conf.installation())],
-        )
-        slots, strangers = cursor.fetchone()
-        return slots, strangers
+def _capacity(alias: str) -> tuple[int, int] | str:
+    """Prepared slots of the alias's server, and how many of them strangers use; words if it does not answer."""
+    try:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(
+                "SELECT current_setting('max_prepared_transactions')::int,"
+                " (SELECT count(*) FROM pg_prepared_xact() WHERE NOT starts_with(gid, %s))",
+                [installation_prefix(conf.installation())],
+            )
+            slots, strangers = cursor.fetchone()
+            return slots, strangers
+    except (DatabaseError, InterfaceError) as error:
+        connections[alias].close()
+        return str(error).splitlines()[0]

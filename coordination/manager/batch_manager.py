@@ -6,6 +6,7 @@ what it wants stored, one write at a time: at once if that is urgent, else ``FLU
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -33,16 +34,18 @@ from coordination.protocol.messages import encode
 from coordination.protocol.states import BatchState
 from coordination.protocol.stored import WriteResult
 
-from . import admission
+from .admission import Admitted, Applicant, Never, Waits
 from .dispatch import Dispatcher
 from .strays import is_over, read
+from .waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.05
 SILENT_SECONDS = 5.0
 """A process not heard from for so long is asked after: does its mailbox still have a reader?"""
-ADMISSION_SECONDS = 0.5
+SAY_SECONDS = 2.0
+"""Between two changes of the words that say for what a batch waits."""
 RETRY_SECONDS = 1.0
 
 Notify = Callable[[UUID], Awaitable[None]]
@@ -56,6 +59,7 @@ class Surroundings:
     bus: NodeBus
     journal: JournalPool
     dispatcher: Dispatcher
+    waiting_room: WaitingRoom
     notify: Notify
     process_lives: Callable[[str], Awaitable[bool]]
 
@@ -77,6 +81,7 @@ class BatchManager:
         self._repeats = 0
         self._over = False
         self._asking_from = 0.0
+        self._consuming = asyncio.Event()
         self._losses = 0
 
     async def run(self) -> None:
@@ -88,8 +93,9 @@ class BatchManager:
             return
         if loaded is None:
             return
-        self._loaded, self._core = loaded, Coordinator(loaded.snapshot)
+        self._core = Coordinator(loaded.snapshot)
         self._deadline = loaded.deadline or 0.0
+        self._queue, self._created, self._admitted = loaded.queue, loaded.created, loaded.admitted
         self._set_times(loaded)
         tasks = [
             asyncio.create_task(work)
@@ -265,6 +271,7 @@ class BatchManager:
                 if self._losses != losses:
                     continue  # Lost again before we knew that we had it.
                 self._channel = channel
+                self._consuming.set()
                 if not fresh or losses > seen:
                     await self._ask_around(wiped=losses > seen)
                 fresh, seen = False, losses
@@ -305,34 +312,31 @@ class BatchManager:
     # --- admission and dispatch ---------------------------------------------------------------------------------
 
     async def _admit(self) -> None:
+        await self._consuming.wait()
+        if self._admitted:
+            self._core.admit()
+            self._wake.set()
+            return
+        branches = self._core.branches.values()
+        needs = Counter(b.alias for b in branches)
+        applicant = Applicant(claim=self.claim, needs=needs, order=self._created)
+        said = -SAY_SECONDS
         while self._core.state is BatchState.PENDING and not self._over:
-            if self._channel is not None:
-                if self._loaded.admitted or await self._try_admit():
+            match await self._around.waiting_room.verdict(applicant):
+                case Admitted() as verdict:
+                    self._timers.pop(self._start_by_passed, None)
+                    self._deadline = verdict.deadline
+                    self._at(verdict.deadline_in, self._core.deadline_passed)
                     self._core.admit()
                     self._wake.set()
                     return
-                await asyncio.sleep(ADMISSION_SECONDS)
-            else:
-                await asyncio.sleep(0.01)
-
-    async def _try_admit(self) -> bool:
-        try:
-            verdict = await self._around.journal.run(admission.admit, self.claim)
-        except JournalError as error:
-            logger.info("Batch %s could not be admitted yet: %s", self.claim.batch, error)
-            return False
-        match verdict:
-            case admission.Admitted():
-                self._timers.pop(self._start_by_passed, None)
-                self._deadline = verdict.deadline
-                self._at(verdict.deadline_in, self._core.deadline_passed)
-                return True
-            case admission.Waits():
-                await self._say_waiting(verdict.words)
-            case admission.Never():
-                self._core.refuse(verdict.reason)
-                self._wake.set()
-        return False
+                case Never() as never:
+                    self._core.refuse(never.reason)
+                    self._wake.set()
+                    return
+                case Waits() as waits if monotonic() - said >= SAY_SECONDS:
+                    said = monotonic()
+                    await self._say_waiting(waits.words)
 
     async def _dispatching(self) -> None:
         again = False
@@ -340,8 +344,8 @@ class BatchManager:
             effect = await self._dispatches.get()
             while self._core.decision is None:
                 send = partial(
-                    self._around.dispatcher.publish, self.claim.batch, effect.branches, of=self._loaded.tasks,
-                    queue=self._loaded.queue, deadline=self._deadline, again=effect.again or again,
+                    self._around.dispatcher.publish, self.claim.batch, effect.branches, of=len(self._core.branches),
+                    queue=self._queue, deadline=self._deadline, again=effect.again or again,
                 )  # fmt: skip
                 try:
                     await asyncio.wrap_future(self._around.dispatcher.submit(send))

@@ -23,6 +23,7 @@ from coordination.journal.pool import JournalError, JournalPool
 from . import cleanup, strays
 from .batch_manager import BatchManager, Notify, Surroundings
 from .dispatch import Dispatcher
+from .waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +42,15 @@ class Node:
         self._bus = node_bus(conf.broker_url())
         self._journal = JournalPool()
         self._dispatcher = Dispatcher()
+        self._waiting_room = WaitingRoom(self._journal)
         self._managed: dict[UUID, tuple[BatchManager, asyncio.Task[None]]] = {}
         self._cleaning: dict[UUID, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._renewed = monotonic()
         self._lives: dict[str, tuple[float, bool]] = {}
         self._around = Surroundings(
-            bus=self._bus, journal=self._journal, dispatcher=self._dispatcher, notify=notify,
-            process_lives=self._process_lives,
+            bus=self._bus, journal=self._journal, dispatcher=self._dispatcher, waiting_room=self._waiting_room,
+            notify=notify, process_lives=self._process_lives,
         )  # fmt: skip
 
     def wake(self) -> None:
@@ -62,7 +64,8 @@ class Node:
         """
         await self._wait_for_journal()
         on_ready()
-        helpers = [asyncio.create_task(work) for work in (self._renew(), self._connect(), self._tick())]
+        works = (self._renew(), self._connect(), self._tick(), self._waiting_room.run())
+        helpers = [asyncio.create_task(work) for work in works]
         try:
             while True:
                 soon = await self._sweep()
@@ -158,8 +161,10 @@ class Node:
         task.add_done_callback(lambda _: self._ended(claim.batch))
 
     def _ended(self, batch: UUID) -> None:
+        manager = self._managed[batch][0]
         self._drop_finished()
-        self._wake.set()
+        if manager.ended:  # Others are claimed again within a second, not at once: whatever ended them may still hold.
+            self._wake.set()
 
     def _drop_finished(self) -> None:
         for batch, (manager, task) in list(self._managed.items()):

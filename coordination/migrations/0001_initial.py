@@ -197,6 +197,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='batch',
+            index=models.Index(condition=models.Q(('ended', None)), fields=['created'], name='batch_open'),
+        ),
+        migrations.AddIndex(
+            model_name='batch',
             index=models.Index(condition=models.Q(('queue_deleted', False)), fields=['created'], name='batch_not_cleaned'),
         ),
         migrations.AddConstraint(
