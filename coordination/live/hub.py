@@ -1,0 +1,238 @@
+"""One hub per web process: it looks into the journal for all who view a batch, once for all of them.
+
+    feed    one per batch that somebody views: a picture, and who gets its frames
+    hub     the feeds of this process, and the channel on which hints for any of them arrive
+
+Whoever views a batch costs a frame, not a query. Without hints a feed looks each second; a heartbeat is sent only
+while the journal answers, so that a screen goes stale when what it shows may no longer be true.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+from django.utils import timezone
+
+from coordination.live import frames
+from coordination.live.frames import NOTHING, Picture, Update
+from coordination.live.hints import group_of
+from coordination.live.reading import Readers, read
+from coordination.live.viewer import Bye, Viewer
+
+logger = logging.getLogger(__name__)
+
+Read = Callable[[UUID, int], Awaitable[Update | None]]
+
+GAP = 0.125
+"""Seconds between two looks: at most eight frames a second, however many hints come."""
+POLL = 1.0
+"""Seconds after which an open batch is looked at without a hint."""
+POLL_ENDED = 5.0
+"""The same for a batch that has its outcome, which hardly changes any more."""
+HEARTBEAT = 10.0
+"""Seconds between two heartbeats, and between two renewals of the subscription to hints."""
+SILENCE = 30.0
+"""Seconds after which a socket that answers nothing is closed."""
+LAYER_SECONDS = 2.0
+"""How long the channel layer may take to answer."""
+
+
+class Feed:
+    """The frames of one batch, for all its viewers in this process."""
+
+    def __init__(self, batch: UUID, read: Read, clock: Callable[[], float] = time.monotonic) -> None:
+        self.batch = batch
+        self.viewers: set[Viewer] = set()
+        self._read = read
+        self._clock = clock
+        self._hint = asyncio.Event()
+        self._picture: Picture | None = None
+        self._looked = float("-inf")
+        self._beat = clock()
+        self._failing = False
+
+    def hint(self) -> None:
+        """The batch may have changed: look soon."""
+        self._hint.set()
+
+    def hello(self, viewer: Viewer, have: int) -> None:
+        """A browser says which ``seq`` it has (``NOTHING``: none); it is given what it lacks."""
+        viewer.wants_snapshot = have == NOTHING or self._picture is None or have != self._picture.seq
+        if self._picture is None or not self._is_fresh:
+            viewer.wants_snapshot = True
+            self.hint()
+        elif viewer.wants_snapshot:
+            viewer.offer_snapshot(self._picture.snap())
+        else:
+            viewer.offer(frames.heartbeat(self._picture.seq, timezone.now()))
+
+    def answered(self, viewer: Viewer) -> None:
+        """A browser has taken a frame; one that had fallen behind gets a snapshot."""
+        viewer.answered()
+        if viewer.wants_snapshot and self._picture is not None and self._is_fresh:
+            viewer.offer_snapshot(self._picture.snap())
+
+    async def run(self) -> None:
+        """Look and tell until cancelled. A journal that cannot be read is tried again each second."""
+        while True:
+            self._hint.clear()
+            await self._look()
+            self._tend()
+            await asyncio.sleep(GAP)
+            ended = self._picture is not None and self._picture.head.ended
+            with suppress(TimeoutError):
+                async with asyncio.timeout((POLL_ENDED if ended else POLL) - GAP):
+                    await self._hint.wait()
+
+    async def _look(self) -> None:
+        since = self._picture.seq if self._picture else NOTHING
+        try:
+            update = await self._read(self.batch, since)
+        except Exception as error:
+            if not self._failing:
+                logger.warning("The journal cannot be read, screens go stale: %s", error, extra=self._extra)
+            self._failing = True
+            return
+        self._failing = False
+        self._looked = self._clock()
+        if update is None:
+            self._picture = None
+            for viewer in self.viewers:
+                viewer.leave(Bye.NOT_FOUND)
+        else:
+            self._take(update, since)
+
+    def _take(self, update: Update, since: int) -> None:
+        if self._picture is None:
+            self._picture = Picture(update)
+        elif update.since == since:
+            frame = self._picture.apply(update)
+            if frame is not None:
+                for viewer in self.viewers:
+                    viewer.offer(frame)
+        else:  # the journal is older than what we showed: begin again
+            self._picture = Picture(update)
+            for viewer in self.viewers:
+                viewer.offer(frames.resync())
+        wanting = [viewer for viewer in self.viewers if viewer.wants_snapshot and viewer.has_room]
+        if wanting:
+            snap = self._picture.snap()
+            for viewer in wanting:
+                viewer.offer_snapshot(snap)
+
+    def _tend(self) -> None:
+        """Close the sockets that answer nothing, and say now and then that the journal still answers."""
+        for viewer in self.viewers:
+            if viewer.silent_seconds > SILENCE:
+                viewer.leave(Bye.TOO_SLOW)
+        if self._clock() - self._beat < HEARTBEAT or not self._is_fresh or self._picture is None:
+            return
+        self._beat = self._clock()
+        beat = frames.heartbeat(self._picture.seq, timezone.now())
+        for viewer in self.viewers:
+            if viewer.has_room:
+                viewer.offer(beat)
+
+    @property
+    def _is_fresh(self) -> bool:
+        ended = self._picture is not None and self._picture.head.ended
+        return self._clock() - self._looked < (POLL_ENDED if ended else POLL) + GAP
+
+    @property
+    def _extra(self) -> dict[str, str]:
+        return {"batch": str(self.batch)}
+
+
+class Hub:
+    """The feeds of one event loop."""
+
+    def __init__(self, readers: Readers | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.readers = readers or Readers()
+        self.feeds: dict[UUID, Feed] = {}
+        self._clock = clock
+        self._tasks: dict[UUID, list[asyncio.Task[None]]] = {}
+        self._channel: str | None = None
+        self._listener: asyncio.Task[None] | None = None
+
+    def join(self, batch: UUID) -> tuple[Feed, Viewer]:
+        """A place in the feed of ``batch``, which is begun for its first viewer."""
+        viewer = Viewer(self._clock)
+        feed = self.feeds.get(batch)
+        if feed is None:
+            feed = self.feeds[batch] = Feed(batch, self._read, self._clock)
+            self._tasks[batch] = [asyncio.create_task(feed.run()), asyncio.create_task(self._subscribe(batch))]
+            if self._listener is None:
+                self._listener = asyncio.create_task(self._listen())
+        feed.viewers.add(viewer)
+        return feed, viewer
+
+    def leave(self, feed: Feed, viewer: Viewer) -> None:
+        """Give the place up; a feed ends with its last viewer."""
+        feed.viewers.discard(viewer)
+        if feed.viewers or self.feeds.get(feed.batch) is not feed:
+            return
+        del self.feeds[feed.batch]
+        for task in self._tasks.pop(feed.batch):
+            task.cancel()
+        if not self.feeds and self._listener is not None:
+            self._listener.cancel()
+            self._listener = self._channel = None
+
+    async def _read(self, batch: UUID, since: int) -> Update | None:
+        return await self.readers.run(partial(read, batch, since))
+
+    async def _subscribe(self, batch: UUID) -> None:
+        """Keep this process in the group of ``batch``, also over a restart of the channel layer."""
+        layer: Any = get_channel_layer()
+        if layer is None:
+            return
+        group = group_of(batch)
+        try:
+            while True:
+                with suppress(Exception):
+                    async with asyncio.timeout(LAYER_SECONDS):
+                        if self._channel is not None:
+                            await layer.group_add(group, self._channel)
+                await asyncio.sleep(HEARTBEAT if self._channel else GAP)
+        finally:
+            if self._channel is not None:
+                channel = self._channel
+                with suppress(Exception):
+                    async with asyncio.timeout(LAYER_SECONDS):
+                        await layer.group_discard(group, channel)
+
+    async def _listen(self) -> None:
+        """Hand each hint to its feed. Whatever the channel layer does, this goes on: a feed looks by itself as well."""
+        layer: Any = get_channel_layer()
+        while layer is not None:
+            try:
+                self._channel = self._channel or await layer.new_channel()
+                message = await layer.receive(self._channel)
+                feed = self.feeds.get(UUID(str(message.get("batch"))))
+            except ValueError:
+                continue
+            except Exception as error:
+                logger.debug("No hints for now, screens look by themselves: %s", error)
+                await asyncio.sleep(POLL)
+                continue
+            if feed is not None and message.get("type") == "batch.changed":
+                feed.hint()
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def the_hub() -> Hub:
+    """The hub of the running event loop: a web process has one loop, so one hub."""
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is None:
+        hub = _hubs[loop] = Hub()
+    return hub

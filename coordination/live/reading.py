@@ -1,0 +1,176 @@
+"""Reading the journal for screens: one query a look, in a few threads of our own.
+
+Django's async ORM and ``database_sync_to_async`` run one query at a time for the whole process, so one slow page would
+hold up every live view.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.contrib.postgres.aggregates import StringAgg
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db.models import Case, CharField, F, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models.functions import Cast, Concat, JSONObject
+
+from coordination.live.frames import NOTHING, Head, Update, counts_by_letter
+from coordination.live.why import Facts, clock, why
+from coordination.models import Batch, Branch, OperatorRequest
+from coordination.protocol.states import BATCH_ENDED, LETTERS, BatchState, BranchState
+
+T = TypeVar("T")
+
+_LETTER = Case(*(When(state=state, then=Value(letter)) for state, letter in LETTERS.items()), output_field=CharField())
+
+
+def read(batch: UUID, since: int) -> Update | None:
+    """The batch and its tasks changed after ``since`` (all, for ``NOTHING``), or None if there is no such batch.
+
+    One statement, so one moment: a ``seq`` never comes without the tasks that carry it. If the journal is older than
+    ``since`` (it was restored from a backup) the update is of the whole batch, since ``NOTHING``.
+    """
+    row = _look(batch, since).first()
+    if row is None:
+        return None
+    if row["seq"] < since:
+        return read(batch, NOTHING)
+    return Update(since=since, seq=row["seq"], tasks=row["tasks"], head=_head(row), changed=_pairs(row["changed"]))
+
+
+def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
+    branches = Branch.objects.filter(batch=OuterRef("pk")).order_by()
+    changed = (
+        branches.filter(seq__gt=since)
+        .values("batch")
+        .annotate(text=StringAgg(Concat(Cast("number", CharField()), _LETTER), Value(",")))
+        .values("text")
+    )
+    oldest = (
+        branches.filter(state=BranchState.RUNNING, started__isnull=False)
+        .order_by("started")
+        .values(what=JSONObject(number="number", started="started"))[:1]
+    )
+    asked = (
+        OperatorRequest.objects.filter(batch=OuterRef("pk"), handled=None)
+        .order_by("-id")
+        .values(what=JSONObject(action="action", by="by", asked="asked"))[:1]
+    )
+    return (
+        Batch.objects.filter(pk=batch)
+        .order_by()
+        .annotate(
+            # The tasks are looked at only when there is something to find.
+            changed=Case(When(seq__gt=since, then=Subquery(changed)), default=Value(""), output_field=CharField()),
+            oldest=Case(When(state=BatchState.ACTIVE, then=Subquery(oldest)), default=None),
+            asked=Subquery(asked),
+            queue=F("customer__queue"),
+        )
+        .values(
+            *("seq", "tasks", "state", "decision", "reason", "waiting_for", "counts"),
+            *("changed", "oldest", "asked", "queue"),
+        )
+    )
+
+
+def _head(row: dict[str, Any]) -> Head:
+    state = BatchState(row["state"])
+    oldest = row["oldest"] and (row["oldest"]["number"], datetime.fromisoformat(row["oldest"]["started"]))
+    facts = Facts(
+        state=state,
+        tasks=row["tasks"],
+        counts={BranchState(name): count for name, count in row["counts"].items()},
+        reason=row["reason"],
+        waiting_for=row["waiting_for"],
+        queue=row["queue"],
+        oldest=oldest,
+    )
+    return Head(
+        state=state.value,
+        decision=row["decision"],
+        counts=counts_by_letter(row["counts"], row["tasks"]),
+        why=why(facts),
+        asked=_asked(row["asked"]),
+        ended=state in BATCH_ENDED,
+    )
+
+
+def _asked(request: dict[str, Any] | None) -> str:
+    if not request:
+        return ""
+    action = OperatorRequest.Action(request["action"]).label
+    return f"{action} asked by {request['by']} at {clock(datetime.fromisoformat(request['asked']))}."
+
+
+def _pairs(text: str | None) -> list[tuple[int, str]]:
+    return [(int(part[:-1]), part[-1]) for part in text.split(",")] if text else []
+
+
+class Readers:
+    """A few threads that run reading functions, each with its own database connection.
+
+    A connection is kept while there is work and closed after ``idle`` seconds without: reconnecting costs more than
+    most reads, and nobody should find connections of a page that was closed. A read that finds its connection dead is
+    run once more on a new one.
+    """
+
+    def __init__(self, threads: int = 4, idle: float = 5.0) -> None:
+        self._threads = threads
+        self._idle = idle
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any]]]
+        self._jobs = queue.SimpleQueue()
+        self._start = threading.Lock()
+        self._started = False
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in one of the threads and return what it returns, or raise what it raises."""
+        self._ensure_started()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._jobs.put((work, loop, done))
+        return await done
+
+    def _ensure_started(self) -> None:
+        with self._start:
+            if self._started:
+                return
+            self._started = True
+            for number in range(self._threads):
+                threading.Thread(target=self._serve, name=f"live-reader-{number}", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                work, loop, done = self._jobs.get(timeout=self._idle)
+            except queue.Empty:
+                connections.close_all()
+                work, loop, done = self._jobs.get()
+            if done.cancelled():
+                continue
+            try:
+                result, error = _with_a_living_connection(work), None
+            except BaseException as raised:
+                result, error = None, raised
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+                loop.call_soon_threadsafe(_settle, done, result, error)
+
+
+def _with_a_living_connection(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (OperationalError, InterfaceError):
+        connections[DEFAULT_DB_ALIAS].close()
+        return work()
+
+
+def _settle(done: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(result)
+    else:
+        done.set_exception(error)
