@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 FINISH_SECONDS, FLUSH_SECONDS = 5.0, 2.0
 """How long a clean stop waits for orders under way, and then for what is still to be said."""
 
+UNANSWERED_SECONDS = 30.0
+"""How often votes that nobody has answered are cast again."""
+
 
 class Agent:
     """What this process holds, and the threads around it. Its methods may be called from any thread."""
@@ -46,6 +49,7 @@ class Agent:
         self._lock = threading.Lock()
         self._holdings = Holdings(process)
         self._memories = {alias: SweepMemory(conf.installation()) for alias in aliases}
+        self._stopped = threading.Event()
         self._receipts: dict[str, _Receipt] = {}
         self._publisher = Publisher(bus, process)
         self._finishers = Finishers(
@@ -58,12 +62,14 @@ class Agent:
         self._publisher.start()
         self._bus.start(self._hear, on_connected=self._connected)
         self._sweep.start()
+        threading.Thread(target=self._vote_again, name="coordination-votes", daemon=True).start()
 
     def stop(self) -> None:
         """End cleanly: carry out what is ordered, say what is to be said, delete the mailbox.
 
         What is prepared stays prepared: any other agent finishes it.
         """
+        self._stopped.set()
         self._sweep.stop()
         if not self._finishers.stop(FINISH_SECONDS):
             logger.warning("Agent %s stops with orders it could not carry out in time; others will.", self.process)
@@ -141,6 +147,12 @@ class Agent:
                     self._publisher.answer(action.message)
         if orders:
             self._finishers.submit(orders)
+
+    def _vote_again(self) -> None:
+        while not self._stopped.wait(UNANSWERED_SECONDS):
+            with self._lock:
+                again = self._holdings.unanswered()
+            self._carry_out(again)
 
     def _finished(self, order: Finish, finished: Finished) -> None:
         gid = order.item.gid

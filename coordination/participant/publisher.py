@@ -1,10 +1,13 @@
-"""What a worker process has to say, coalesced: whatever gathers while one publish is under way leaves with the next.
+"""What a worker process has to say, coalesced: a message costs its sender and the node more than what is in it.
 
-A task hands its vote over and ends. Nothing is lost while the process lives: what was not confirmed is said again.
+A task hands its vote over and ends. Whatever gathers while one publish is under way, and for a moment after it, leaves
+with the next. Nothing is lost while the process lives: what was not confirmed is said again.
 """
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -26,6 +29,10 @@ from coordination.protocol.messages import (
 
 logger = logging.getLogger(__name__)
 
+STARTS_WAIT = 0.02
+"""Seconds a ``started`` may wait for company: it mostly leaves together with its task's vote."""
+VOTES_APART, ENDS_APART = 0.01, 0.003
+"""Seconds between one publish and the next that carries votes, or reports of what is finished."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds before saying again what the broker did not confirm."""
 IDLE_TICK = 1.5
@@ -48,6 +55,10 @@ class Publisher:
         self._gathered: dict[tuple[type, UUID], list[tuple[Item, Told | None]]] = {}
         self._answers: list[Held] = []
         self._outgoing: list[Outgoing] = []
+        self._due = math.inf
+        """When what has gathered must leave, by the monotonic clock; infinite if nothing has."""
+        self._last = 0.0
+        self._pause = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="coordination-publisher", daemon=True)
 
@@ -56,26 +67,27 @@ class Publisher:
         self._thread.start()
 
     def started(self, batch: UUID, item: StartedItem, told: Told | None = None) -> None:
-        """Say that an attempt begins; ``told`` is called once the broker has confirmed it."""
-        self._add(Started, batch, [item], told)
+        """Say that an attempt begins. With ``told``, at once; that is called when the broker has confirmed it."""
+        self._add(Started, batch, [item], told, within=0 if told else STARTS_WAIT)
 
     def votes(self, batch: UUID, items: Iterable[VoteItem]) -> None:
         """Cast votes."""
-        self._add(Votes, batch, items)
+        self._add(Votes, batch, items, apart=VOTES_APART)
 
     def resolved(self, batch: UUID, item: ResolvedItem, told: Told | None = None) -> None:
         """Report what became of a gid; ``told`` is called once the broker has confirmed it."""
-        self._add(Resolved, batch, [item], told)
+        self._add(Resolved, batch, [item], told, apart=ENDS_APART)
 
     def answer(self, message: Held) -> None:
         """Answer what a manager asked."""
         with self._changed:
             self._answers.append(message)
-            self._changed.notify_all()
+            self._leave_by(0)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all is confirmed. False if it is not within ``timeout`` seconds."""
         with self._changed:
+            self._leave_by(0)
             return self._changed.wait_for(lambda: not self._waiting(), timeout)
 
     def stop(self) -> None:
@@ -85,29 +97,59 @@ class Publisher:
             self._changed.notify_all()
         self._thread.join(1)
 
-    def _add(self, kind: type, batch: UUID, items: Iterable[Item], told: Told | None = None) -> None:
+    def _add(
+        self,
+        kind: type,
+        batch: UUID,
+        items: Iterable[Item],
+        told: Told | None = None,
+        *,
+        within: float = 0,
+        apart: float = 0,
+    ) -> None:
         with self._changed:
             self._gathered.setdefault((kind, batch), []).extend((item, told) for item in items)
+            self._leave_by(time.monotonic() + within if within else self._last + apart)
+
+    def _leave_by(self, due: float) -> None:
+        if due < self._due and not self._pause:
+            self._due = due
             self._changed.notify_all()
 
     def _waiting(self) -> bool:
         return bool(self._gathered or self._answers or self._outgoing)
 
     def _run(self) -> None:
-        pause = 0.0
-        while True:
+        while self._wait():
             with self._changed:
-                if pause:
-                    self._changed.wait_for(lambda: self._stopping, pause)
-                while not self._changed.wait_for(lambda: self._stopping or self._waiting(), IDLE_TICK):
-                    self._bus.tick()
-                if self._stopping:
-                    return
                 gathered, self._gathered = self._gathered, {}
                 answers, self._answers = self._answers, []
+                self._due = math.inf
                 # Taken for waiting until confirmed, so that flush() sees it.
                 self._outgoing.extend(self._messages(gathered, answers))
-            pause = self._publish(pause)
+            pause = self._publish(self._pause) if self._outgoing else 0.0
+            with self._changed:
+                self._last, self._pause = time.monotonic(), pause
+                if pause or self._outgoing:
+                    self._due = self._last + pause
+                elif self._waiting():
+                    self._due = min(self._due, self._last + VOTES_APART)
+
+    def _wait(self) -> bool:
+        """Wait until something must leave. False when there is nothing more to wait for."""
+        while True:
+            with self._changed:
+                left = self._due - time.monotonic()
+                if left > 0 and not self._stopping:
+                    self._changed.wait(min(left, IDLE_TICK))
+                    left = self._due - time.monotonic()
+                if self._stopping:
+                    return False
+                if left <= 0:
+                    return True
+                idle = math.isinf(left)
+            if idle:
+                self._bus.tick()
 
     def _publish(self, pause: float) -> float:
         """Publish what is outgoing; returns the seconds to wait before the next try."""
