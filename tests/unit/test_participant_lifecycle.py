@@ -1,0 +1,83 @@
+"""Which processes get an agent. What the agent does is tested in real workers (``tests/integration``)."""
+
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from celery.concurrency import get_implementation
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
+
+from coordination import conf
+from coordination.participant import lifecycle
+from coordination.resources import registry
+
+
+@pytest.fixture(autouse=True)
+def no_agent_left() -> Iterator[None]:
+    """The agent of this very process, if a test started one, is stopped."""
+    yield
+    lifecycle.stop_agent()
+    assert lifecycle._agents == {}
+
+
+def began(pool: str) -> None:
+    consumer = SimpleNamespace(pool=object.__new__(get_implementation(pool)))
+    lifecycle._worker_began(sender=consumer)
+
+
+def test_pools_that_run_tasks_in_the_worker_itself_get_one() -> None:
+    """Once, named after the process; it keeps trying to reach the broker by itself."""
+    for pool in ("threads", "solo", "threads"):
+        began(pool)
+    (agent,) = lifecycle._agents.values()
+    assert agent is lifecycle.current_agent()
+    assert f"-{os.getpid()}-" in agent.process
+    assert not agent.wait_connected(0.01)
+
+
+def test_the_parent_of_forked_children_gets_none() -> None:
+    began("prefork")
+    assert lifecycle._agents == {}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"COORDINATION_AGENT": False}, {"COORDINATION_DATABASES": {}}], ids=["opted out", "nothing to do"]
+)
+def test_a_worker_can_do_without(settings: Settings, changed: dict[str, object]) -> None:
+    for name, value in changed.items():
+        setattr(settings, name, value)
+    lifecycle._child_began()
+    assert lifecycle._agents == {}
+
+
+def test_an_agent_that_cannot_start_does_not_stop_the_worker(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its other tasks go on; the log says what is missing."""
+    settings.COORDINATION_INSTALLATION = "not hex"
+    lifecycle._child_began()
+    assert "COORDINATION_INSTALLATION" in caplog.text
+    with pytest.raises(ImproperlyConfigured):
+        lifecycle.current_agent()
+
+
+def test_the_broker_is_celerys_unless_said(settings: Settings) -> None:
+    settings.COORDINATION_BROKER_URL = "amqp://elsewhere/"
+    assert conf.broker_url() == "amqp://elsewhere/"
+    settings.COORDINATION_BROKER_URL = ""
+    assert conf.broker_url().startswith("amqp://")
+
+
+def test_only_databases_that_can_prepare_are_served(settings: Settings) -> None:
+    settings.COORDINATION_DATABASES = {
+        "demo_ledger": {"two_phase": "require"},
+        "demo_crm": {"two_phase": "hold"},
+        "x": {},
+    }
+    assert registry.aliases() == ["demo_ledger"]
+    with pytest.raises(registry.EngineCannotPrepare, match="demo_crm"):
+        registry.resource_of("demo_crm")
+    with pytest.raises(Exception, match="COORDINATION_DATABASES"):
+        registry.resource_of("x")
