@@ -47,7 +47,7 @@ def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
     changed = (
         branches.filter(seq__gt=since)
         .values("batch")
-        .annotate(text=StringAgg(Concat(Cast("number", CharField()), _LETTER), Value(",")))
+        .annotate(text=StringAgg(Concat(Cast("number", CharField()), _LETTER), ","))
         .values("text")
     )
     oldest = (

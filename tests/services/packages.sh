@@ -1,11 +1,12 @@
 #!/bin/sh
-# Make sure that the programs of RabbitMQ and Redis are on this machine. As root on Debian they are installed, without
+# Make sure that RabbitMQ, Redis and a browser are on this machine. As root on Debian they are installed, without
 # starting the servers that come with the packages: the tests run private ones. Anybody else is told what to install.
 set -eu
 
 missing=
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="rabbitmq-server"
 command -v redis-server >/dev/null || missing="$missing redis-server"
+command -v chromium >/dev/null || missing="$missing chromium"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -1,0 +1,17 @@
+"""Addresses of the pages. Include them at the root of a project's addresses: what commands print leads here."""
+
+from django.urls import path
+
+from coordination.web import data, views
+
+app_name = "coordination"
+
+urlpatterns = [
+    path("", views.customers, name="customers"),
+    path("c/<slug:slug>/", views.customer, name="customer"),
+    path("c/<slug:slug>/b/<uuid:batch>/", views.batch, name="batch"),
+    path("c/<slug:slug>/b/<uuid:batch>/cancel", views.cancel, name="cancel"),
+    path("c/<slug:slug>/b/<uuid:batch>/state", data.state, name="state"),
+    path("c/<slug:slug>/b/<uuid:batch>/errors", data.errors, name="errors"),
+    path("coordination/states.css", data.states, name="states"),
+]
