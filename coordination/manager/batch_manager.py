@@ -265,7 +265,7 @@ class BatchManager:
                         self._step_down("it has ended")
                         return
                 except (BusError, JournalError) as error:
-                    await self._say_waiting(f"the broker: {error}")
+                    await self._say_waiting(f"RabbitMQ: {error}")
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 if self._losses != losses:
