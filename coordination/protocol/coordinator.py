@@ -290,7 +290,8 @@ class Coordinator:
         if write.state is not None:
             self.state = write.state
         if write.state is BatchState.ACTIVE and not self._verdict:
-            self._dispatch(tuple(self.branches), again=False)
+            self._dispatch([b.number for b in self.branches.values() if b.gid is None], again=False)
+            self._decide_if_complete()
         self._effects.extend(self._after.pop(write.number, ()))
         if write.decision is not None:
             self._decision_logged(write)

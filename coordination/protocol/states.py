@@ -9,7 +9,9 @@ Rules first, then one table each.
 5.  From ``PREPARED`` a branch leaves by the fate of its adopted gid only, never by another attempt's.
 6.  A branch without an adopted gid ends with the decision ``ROLLBACK``: ``NOT_RUN`` if it never started,
     ``FAILED`` if it said why, else ``ROLLED_BACK``.
-7.  ``RUNNING`` may be entered again (a new attempt of the same branch); nothing goes back to ``PENDING``.
+7.  A batch not yet dispatched has nothing to undo and ends when it is refused or cancelled; only a journal restored
+    from a backup can be ``PENDING`` and hear of gids, and then goes through ``ROLLING_BACK`` as any other.
+8.  ``RUNNING`` may be entered again (a new attempt of the same branch); nothing goes back to ``PENDING``.
 
 Everything else that needs a state — model choices, CSS tokens, scripts' constants — derives from this module.
 """
@@ -97,7 +99,7 @@ class Guarantee(StrEnum):
 
 _B = BatchState
 BATCH_TRANSITIONS: dict[BatchState, frozenset[BatchState]] = {
-    _B.PENDING: frozenset({_B.ACTIVE, _B.ROLLED_BACK}),
+    _B.PENDING: frozenset({_B.ACTIVE, _B.ROLLING_BACK, _B.ROLLED_BACK}),
     _B.ACTIVE: frozenset({_B.COMMITTING, _B.ROLLING_BACK, _B.COMMITTED, _B.ROLLED_BACK}),
     _B.COMMITTING: frozenset({_B.COMMITTED, _B.MIXED}),
     _B.ROLLING_BACK: frozenset({_B.ROLLED_BACK, _B.MIXED}),

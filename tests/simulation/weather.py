@@ -38,6 +38,8 @@ class Weather:
     read_only: float
     grouped: float
     """How often a worker runs several tasks in one transaction, under one gid."""
+    restored: bool
+    """The journal is an old backup: tasks of the batch, which it has as not dispatched, have run and still run."""
     started_first: bool
     """Whether ``started`` leaves before the question "already prepared?", or after it."""
     drop: float
@@ -84,6 +86,7 @@ def draw(rng: Random, *, held: float = 0.3) -> Weather:
         hang=sometimes(0.1, 0.3),
         read_only=sometimes(0.2, 0.6),
         grouped=sometimes(0.15, 0.9),
+        restored=rng.random() < 0.05,
         started_first=rng.random() < 0.5,
         drop=sometimes(0.3, 0.2),
         double=sometimes(0.3, 0.3),

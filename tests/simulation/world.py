@@ -14,7 +14,7 @@ from coordination.protocol.journal_rules import CLEANUP, TAKEOVER, Cleanup, Take
 from coordination.protocol.states import Kind
 
 from . import faults
-from .bus import Bus
+from .bus import Bus, Task
 from .checks import Checks, Violation
 from .databases import Databases, Tx
 from .journal import Journal
@@ -80,6 +80,9 @@ class World:
             self.start_node()
             self.start_worker()
         self.nodes[0].claim()
+        if self.weather.restored:
+            for number in self.journal.rows:
+                self.bus.send_task(Task(number, again=False))
         self.after(5.0, None, "scan", self._scan)
         self.after(5.0, None, "sweep", self._sweep)
         self.after(30.0, None, "remind", self._remind)

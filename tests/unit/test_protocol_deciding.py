@@ -270,3 +270,19 @@ class TestRule8DeadlineAndCancel:
         write = batch.stores()
         assert (write.state, write.reason) == (BatchState.ROLLED_BACK, "It needs 2 slots on crm, which has 1")
         assert [batch.state(n) for n in (1, 2)] == [BranchState.NOT_RUN] * 2
+
+    def test_a_restored_journal_may_hear_of_gids_before_it_dispatched_anything(self) -> None:
+        """Then there is something to undo."""
+        batch = Driver(2, state=BatchState.PENDING)
+        batch.hears(votes(item(1)))
+        batch.core.refuse("It waited too long")
+        assert batch.stores().state is BatchState.ROLLING_BACK
+        assert batch.messages() == [Decided(batch=batch.core.batch, outcome=ROLLBACK, gids=())]
+
+    def test_or_of_all_of_them(self) -> None:
+        batch = Driver(2, state=BatchState.PENDING)
+        batch.hears(votes(item(1), item(2)))
+        batch.core.admit()
+        assert batch.stores().state is BatchState.ACTIVE
+        assert not any(isinstance(effect, Dispatch) for effect in batch.told)
+        assert batch.stores().decision is COMMIT
