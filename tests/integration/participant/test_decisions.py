@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from coordination.protocol.states import Decision, Outcome
-from tests.integration.standin import Manager
+from tests.integration.participant.looking import prepared, rows
+from tests.integration.participant.standin import Manager
 from tests.services import Process, Site
 
 WRITE = "demo.tasks.write_entries"
@@ -18,25 +19,6 @@ def worker(request: pytest.FixtureRequest, whole_site: Site) -> Iterator[Process
     """A worker with two slots, of each pool."""
     with whole_site.worker(request.param, 2) as process:
         yield process
-
-
-@pytest.fixture
-def manager(whole_site: Site) -> Iterator[Manager]:
-    """The stand-in, for a batch of one."""
-    manager = Manager(whole_site.rabbitmq)
-    yield manager
-    manager.close()
-
-
-def rows(site: Site, manager: Manager, alias: str = "demo_ledger") -> int:
-    """Rows of the batch that anybody can see."""
-    return int(site.query(alias, "SELECT count(*) FROM demo_entry WHERE batch_id = %s", [manager.batch])[0][0])
-
-
-def prepared(site: Site, manager: Manager) -> list[str]:
-    """Gids of the batch that are prepared on either server."""
-    everywhere = site.postgres.prepared() + site.postgres2.prepared()
-    return [gid for _, gid in everywhere if manager.batch.hex in gid]
 
 
 def test_a_hundred_tasks_vote_and_are_committed(worker: Process, site: Site, manager: Manager) -> None:
