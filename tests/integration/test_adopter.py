@@ -157,7 +157,8 @@ def test_no_setting_of_celery_changes(adopter: Adopter) -> None:
         "from celery.app.defaults import DEFAULTS\n"
         "result = {key: repr(app.conf[key]) for key in DEFAULTS}\n"
         "task = app.tasks['chores.tasks.write_note']\n"
-        "result |= {name: repr(getattr(task, name)) for name in ('acks_late', 'reject_on_worker_lost', 'ignore_result')}"
+        "names = ('acks_late', 'reject_on_worker_lost', 'ignore_result')\n"
+        "result |= {name: repr(getattr(task, name)) for name in names}"
     )
     with_us, without = adopter.python(program), adopter.python(program, ADOPTER_WITHOUT_COORDINATION="1")
     assert len(with_us) > 100
