@@ -1,0 +1,1 @@
+"""An app of plans whose tasks misbehave, beside the demo's."""
