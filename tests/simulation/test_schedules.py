@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from .mutants import MUTANTS, caught
+from .mutants.outcome import OutcomeOnly
 from .world import World
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +16,13 @@ SCHEDULES = 10_000
 FIRST_SEED = 20_000_000
 """Of the product's run; the mutants' seeds count from 0."""
 MUTANT_SCHEDULES = 10_000
+HARMFUL = [
+    "VotesCountedBySender", "DecidesWithoutLastAdoptions", "AdoptsForSome", "AnnouncesBeforeStored",
+    "BelievesHoldersBlindly", "AcknowledgesWithNoRowTouched", "NoEpochNoGuard", "AnswersStraysOfOpenBatches",
+    "StraysCommitWhateverIsAsked", "MissingReadAsCommitted", "CommitsAllItHolds", "RollsBackOnStop",
+    "ReturnedVoteRollsBack", "SweepsByAge", "VotesOnUnknownFate", "VotesCommitForUndone",
+]  # fmt: skip
+"""Mutants that leave a batch half applied, or a branch applied twice, within that many schedules."""
 
 
 @pytest.mark.timeout(300)
@@ -28,6 +37,13 @@ def test_the_product_keeps_every_rule() -> None:
 def test_mutant_is_caught(name: str) -> None:
     """With this one rule broken, some schedule breaks what must hold."""
     assert caught(MUTANTS[name], MUTANT_SCHEDULES), f"{name} was not caught in {MUTANT_SCHEDULES:,} schedules"
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_its_harm_is_seen_in_the_outcome(name: str) -> None:
+    """Without looking at any step: in the databases and the journal, after everything is over."""
+    parts = replace(MUTANTS[name], checks=OutcomeOnly)
+    assert caught(parts, MUTANT_SCHEDULES), f"{name} did no harm in {MUTANT_SCHEDULES:,} schedules"
 
 
 def test_a_seed_is_one_schedule() -> None:

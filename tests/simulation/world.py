@@ -50,6 +50,7 @@ class Parts:
     node: type[Node] = Node
     worker: type[Worker] = Worker
     weather: Callable[[Random], Weather] = draw
+    checks: type[Checks] = Checks
 
 
 class World:
@@ -68,7 +69,7 @@ class World:
         self.timers: list[tuple[float, int, Any, str, Callable[..., None], tuple[Any, ...]]] = []
         self._timer_number = self._tokens = self._names = 0
         self.weather = self.parts.weather(self.rng)
-        self.checks = Checks(self)
+        self.checks = self.parts.checks(self)
         self.journal = self.parts.journal(BATCH, self.weather.aliases, self.checks)
         self.journal.deadline = self.weather.deadline
         self.bus = Bus(self)
