@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: test lint bench venv packages
 
 test: packages lint
-	$(BIN)/python -m pytest --session-timeout=720 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --session-timeout=1800 $(PYTEST_ARGS)
 
 lint: venv
 	$(BIN)/ruff check .
