@@ -58,7 +58,7 @@ class LaunchedBatch:
         """Wait until it has ended, and return how: ``.committed``, ``.state``, ``.reason``.
 
         Raises NotEnded (a TimeoutError) after ``timeout`` seconds; the batch goes on. Raises InsideAtomic inside
-        atomic(), and JournalUnreachable when the journal has not answered for 10 s.
+        atomic(), and JournalUnreachable when the journal has not answered for 30 s.
         """
         outside_transactions()
         for status in queries.watch(self.id, timeout):

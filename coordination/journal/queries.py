@@ -23,8 +23,8 @@ MAX_ERRORS = 100
 """Errors named in a summary: the first ones by task number."""
 HEARD_SECONDS = 10
 """A node whose heartbeat is older counts as not heard of."""
-UNREACHABLE_SECONDS = 10.0
-"""How long a wait outlasts a journal that does not answer."""
+UNREACHABLE_SECONDS = 30.0
+"""How long a wait outlasts a journal that does not answer: a restart or a failover."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,7 +112,7 @@ def test_waiting_for_nothing() -> None:
 def test_a_short_absence_of_the_journal_is_waited_out(batch: Batch, postgres: PostgreSQL) -> None:
     watching = queries.watch(batch.pk, 20)
     assert not next(watching).has_ended
-    postgres.stop("immediate")
+    postgres.stop()
     thread = in_a_thread(lambda: (time.sleep(0.5), postgres.start(), end(batch)))
     assert list(watching)[-1].committed
     thread.join(30)
@@ -122,7 +122,7 @@ def test_a_long_one_is_told(batch: Batch, postgres: PostgreSQL, monkeypatch: pyt
     monkeypatch.setattr(queries, "UNREACHABLE_SECONDS", 0.5)
     watching = queries.watch(batch.pk)
     next(watching)
-    postgres.stop("immediate")
+    postgres.stop()
     try:
         with pytest.raises(JournalUnreachable):
             list(watching)
