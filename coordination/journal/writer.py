@@ -89,6 +89,12 @@ def store(batch: UUID, epoch: int, write: Write, counts: Mapping[BranchState, in
                     " WHERE id = %s AND handled IS NULL",
                     [result, request],
                 )
+            if write.state in BATCH_ENDED:
+                cursor.execute(
+                    "UPDATE coordination_operatorrequest SET handled = clock_timestamp(), result = %s"
+                    " WHERE batch_id = %s AND handled IS NULL",
+                    [f"Too late: the batch had already ended {write.state}", batch],
+                )
     except _Untouched:
         return WriteResult.UNTOUCHED
     return WriteResult.STORED
