@@ -125,3 +125,14 @@ def test_a_page_without_a_socket_says_so_keeps_asking_and_comes_back(running: Si
     refusing = False
     expect(page.locator("#stale")).to_be_hidden(timeout=40_000)
     expect(page.locator('#tasks tr[data-state="COMMITTED"]')).to_have_count(4)
+
+
+def test_a_page_whose_session_is_gone_asks_to_sign_in_again(running: Site, browser: Browser) -> None:
+    page = browser.new_page()
+    sign_in(running, page)
+    page.goto(launch(running, tasks=3, fail_at=2))
+    expect(page.locator("#batch-words")).to_contain_text("Rolled back", timeout=40_000)
+    page.context.clear_cookies()
+    page.evaluate("dispatchEvent(new Event('online'))")  # the page opens its socket anew
+    page.get_by_role("link", name="Sign in again").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()

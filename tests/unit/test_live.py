@@ -1,6 +1,7 @@
 """The live view's server side: frames that fit, the sentence, and the socket with real PostgreSQL behind it."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from typing import Any
@@ -25,6 +26,7 @@ from coordination.live.viewer import WINDOW, Bye, Viewer
 from coordination.live.why import Facts, why
 from coordination.models import Batch, Branch, Customer, Membership, OperatorRequest
 from coordination.protocol.states import BatchState, BranchState
+from tests.services import PostgreSQL
 
 TASKS = 60  # so many that a change of one is said in less than the whole
 
@@ -113,7 +115,7 @@ def test_why(state: str, counts: dict[str, int], more: dict[str, Any], sentence:
 
 
 @pytest.fixture
-def batch(transactional_db: None) -> Batch:
+def batch(transactional_db: None) -> Iterator[Batch]:
     customer = Customer.objects.create(slug="acme", name="Acme")
     batch = Batch.objects.create(
         customer=customer,
@@ -128,7 +130,8 @@ def batch(transactional_db: None) -> Batch:
         Branch(batch=batch, number=number, task="load", name="load", database="ledger", alias="demo_ledger")
         for number in range(1, TASKS + 1)
     )
-    return batch
+    yield batch
+    connections.close_all()  # a test may have ended them
 
 
 def cookie_of(username: str, member_of: Customer | None = None) -> str:
@@ -212,6 +215,21 @@ async def test_who_loses_the_membership_loses_the_socket(batch: Batch, monkeypat
     assert (await frame(browser))["t"] == "snap"
     await sync_to_async(Membership.objects.all().delete)()
     assert await frame(browser) == {"t": "bye", "code": 4404}
+    await browser.disconnect()
+    await sync_to_async(connections.close_all)()
+
+
+async def test_a_journal_that_was_away_is_followed_again(batch: Batch, postgres: PostgreSQL) -> None:
+    browser = socket(batch.pk, await sync_to_async(cookie_of)("ana", batch.customer))
+    assert (await browser.connect(timeout=10))[0]
+    await browser.send_to(json.dumps({"t": "hello", "batch": str(batch.pk), "have": -1}))
+    assert (await frame(browser))["t"] == "snap"
+    await sync_to_async(postgres.stop)("immediate")
+    assert await browser.receive_nothing(timeout=2)
+    await sync_to_async(postgres.start)()
+    await sync_to_async(connections.close_all)()
+    await sync_to_async(change)(batch, 1, 1, "RUNNING", state="ACTIVE")
+    assert (await frame(browser))["c"] == [[1, "r"]]
     await browser.disconnect()
     await sync_to_async(connections.close_all)()
 
