@@ -26,7 +26,7 @@ class StoredBranch:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredAttempt:
-    """One start of a branch as the journal has it."""
+    """One start of a branch as the journal has it. A vote whose ``started`` never came (no ``retries``) is none."""
 
     branch: int
     token: str

@@ -1,0 +1,173 @@
+"""Past runs: found by id, key, label, outcome or date, and why each ended as it did."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, preformatted, table
+from coordination.models import Batch
+from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState
+from coordination.web.words import BATCH_LOOKS
+
+
+class OutcomeFilter(admin.SimpleListFilter):
+    """By outcome; what has none yet is "not ended"."""
+
+    title = "outcome"
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The outcomes, and "not ended"."""
+        ended = [(state.value, BATCH_LOOKS[state].word) for state in BatchState if state in BATCH_ENDED]
+        return [*ended, ("open", "Not ended")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of the chosen outcome."""
+        if self.value() == "open":
+            return queryset.exclude(state__in=BATCH_ENDED)
+        return queryset.filter(state=self.value()) if self.value() else queryset
+
+
+@admin.register(Batch)
+class BatchAdmin(ReadOnly):
+    """Batches, newest first."""
+
+    list_display = (
+        "short_id",
+        "label",
+        "customer",
+        "outcome",
+        "tasks",
+        "failed",
+        "started",
+        "duration",
+        "who",
+        "live",
+    )
+    list_filter = (
+        OutcomeFilter,
+        ("plan", admin.AllValuesFieldListFilter),
+        ("customer", admin.RelatedOnlyFieldListFilter),
+        ("created_by", admin.RelatedOnlyFieldListFilter),
+    )
+    list_select_related = ("customer", "created_by")
+    date_hierarchy = "created"
+    search_fields = ("^id", "label", "key", "^customer__slug")
+    search_help_text = "By id or its beginning, label, key, or customer."
+    fieldsets = (
+        (None, {"fields": ("id", "label", "customer", "plan", "key", "outcome", "why", "who", "promise", "live")}),
+        ("Tasks", {"fields": ("tasks", "by_state", "branches")}),
+        ("Times", {"fields": ("created", "dispatched", "decided", "ended", "duration", "start_by", "deadline")}),
+        ("Parameters", {"fields": ("parameters", "on_committed", "on_rolled_back", "relaunch_of")}),
+        ("What happened", {"fields": ("journal", "asked")}),
+    )
+
+    def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
+        """Of the customers of ``user``."""
+        return rows.filter(pk__in=Batch.objects.for_user(user).values("pk")) if not user.is_superuser else rows
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With what every page of it shows."""
+        return super().get_queryset(request).select_related("customer", "created_by", "relaunch_of")
+
+    @admin.display(description="id", ordering="id")
+    def short_id(self, batch: Batch) -> str:
+        """The beginning of its id."""
+        return str(batch.pk)[:8]
+
+    @admin.display(description="outcome", ordering="state")
+    def outcome(self, batch: Batch) -> str:
+        """Mark and word of its state."""
+        look = BATCH_LOOKS[BatchState(batch.state)]
+        return f"{look.mark} {look.word}"
+
+    @admin.display(description="failed")
+    def failed(self, batch: Batch) -> int:
+        """How many of its tasks failed."""
+        return int(batch.counts.get(BranchState.FAILED.value, 0))
+
+    @admin.display(description="started", ordering="dispatched")
+    def started(self, batch: Batch) -> datetime | None:
+        """When it was dispatched."""
+        return batch.dispatched
+
+    @admin.display(description="duration")
+    def duration(self, batch: Batch) -> str:
+        """From dispatch to end, or until now."""
+        if batch.dispatched is None:
+            return NOTHING
+        seconds = ((batch.ended or timezone.now()) - batch.dispatched).total_seconds()
+        text = f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=int(seconds)))
+        return text if batch.ended else f"{text} so far"
+
+    @admin.display(description="who", ordering="created_by")
+    def who(self, batch: Batch) -> str:
+        """Who launched it."""
+        return str(batch.created_by or NOTHING)
+
+    @admin.display(description="open")
+    def live(self, batch: Batch) -> SafeString | str:
+        """The way to its live page, if the project has our pages."""
+        try:
+            address = reverse("coordination:batch", args=[batch.customer.slug, batch.pk])
+        except NoReverseMatch:
+            return NOTHING
+        return format_html('<a href="{}">open ↗</a>', address)
+
+    @admin.display(description="why")
+    def why(self, batch: Batch) -> str:
+        """The reason of its decision, or what it waits for."""
+        return batch.reason or batch.waiting_for or NOTHING
+
+    @admin.display(description="guarantee")
+    def promise(self, batch: Batch) -> str:
+        """Its guarantee in words."""
+        return batch.get_guarantee_display()
+
+    @admin.display(description="tasks by state")
+    def by_state(self, batch: Batch) -> str:
+        """How many tasks are in each state that has any."""
+        named = {str(state): count for state, count in batch.counts.items() if count}
+        return ", ".join(f"{count} {state.replace('_', ' ').lower()}" for state, count in named.items()) or NOTHING
+
+    @admin.display(description="list of tasks")
+    def branches(self, batch: Batch) -> SafeString:
+        """The way to its tasks."""
+        address = reverse(f"{self.admin_site.name}:coordination_branch_changelist")
+        one = f"{address}?batch__id__exact={batch.pk}"
+        failed = f"{one}&state__exact={BranchState.FAILED.value}"
+        return format_html('<a href="{}">All tasks</a> · <a href="{}">failed tasks</a>', one, failed)
+
+    @admin.display(description="parameters")
+    def parameters(self, batch: Batch) -> SafeString | str:
+        """What it was launched with."""
+        return preformatted(json.dumps(batch.params, indent=2, ensure_ascii=False) if batch.params else "")
+
+    @admin.display(description=f"journal (last {BOUND})")
+    def journal(self, batch: Batch) -> SafeString | str:
+        """What happened, oldest first."""
+        last = list(batch.entries.order_by("-id").values_list("at", "text")[:BOUND])
+        return table(("At", "What"), [(localize(timezone.localtime(at)), text) for at, text in reversed(last)])
+
+    @admin.display(description=f"requests (last {BOUND})")
+    def asked(self, batch: Batch) -> SafeString | str:
+        """What people asked of it, oldest first, and what came of it."""
+        last = list(batch.requests.order_by("-id")[:BOUND])
+        rows = [
+            (localize(timezone.localtime(one.asked)), one.get_action_display(), one.by, one.why, one.result)
+            for one in reversed(last)
+        ]
+        return table(("Asked", "What", "Who", "Why", "What came of it"), rows)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(str(name) for _, options in self.fieldsets for name in options["fields"])

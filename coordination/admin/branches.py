@@ -1,0 +1,121 @@
+"""A batch's tasks: the state of each, its error, and how its runs went."""
+
+import json
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+
+from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, preformatted, table
+from coordination.models import Batch, Branch
+from coordination.protocol.states import LOOKS, BranchState
+
+
+@admin.register(Branch)
+class BranchAdmin(ReadOnly):
+    """Tasks, reached from their batch."""
+
+    list_display = ("number", "name", "task", "database", "outcome", "short_error", "started", "finished")
+    list_display_links = ("number", "name")
+    list_filter = ("state",)
+    search_fields = ("^id", "name")
+    search_help_text = "By Celery task id or its beginning, or name."
+    fieldsets = (
+        (None, {"fields": ("id", "batch", "number", "name", "task", "database", "outcome", "how", "celery_result")}),
+        ("Error", {"fields": ("error_text",)}),
+        ("Times", {"fields": ("started", "prepared", "finished")}),
+        ("Promise", {"fields": ("kind", "gid", "round", "process", "proof", "evidence_text")}),
+        ("Runs", {"fields": ("arguments", "runs")}),
+    )
+
+    def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
+        """Of the customers of ``user``."""
+        return rows if user.is_superuser else rows.filter(batch__in=Batch.objects.for_user(user))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With the batch."""
+        return super().get_queryset(request).select_related("batch")
+
+    @admin.display(description="state", ordering="state")
+    def outcome(self, branch: Branch) -> str:
+        """Mark and word of its state."""
+        look = LOOKS[BranchState(branch.state)]
+        return f"{look.mark} {look.word}"
+
+    @admin.display(description="error")
+    def short_error(self, branch: Branch) -> str:
+        """The beginning of its error."""
+        return Truncator(_error(branch.error).partition("\n")[0]).chars(200) or NOTHING
+
+    @admin.display(description="error")
+    def error_text(self, branch: Branch) -> SafeString | str:
+        """All of its error, with the traceback."""
+        return preformatted(_error(branch.error))
+
+    @admin.display(description="evidence")
+    def evidence_text(self, branch: Branch) -> SafeString | str:
+        """What its end is known by."""
+        return preformatted(_pretty(branch.evidence))
+
+    @admin.display(description="arguments")
+    def arguments(self, branch: Branch) -> SafeString | str:
+        """What the task is called with."""
+        return preformatted(_pretty(branch.args))
+
+    @admin.display(description=f"attempts (last {BOUND})")
+    def runs(self, branch: Branch) -> SafeString | str:
+        """Its attempts, oldest first."""
+        last = list(branch.attempts.order_by("-started", "-id")[:BOUND])
+        rows = [
+            (
+                localize(timezone.localtime(one.started)),
+                localize(timezone.localtime(one.ended)) if one.ended else NOTHING,
+                one.process,
+                one.get_vote_display() or NOTHING,
+                preformatted(_error(one.error)),
+            )
+            for one in reversed(last)
+        ]
+        return table(("Started", "Ended", "Process", "Vote", "Error"), rows)
+
+    @admin.display(description="Celery result")
+    def celery_result(self, branch: Branch) -> SafeString | str:
+        """The way to what Celery kept of the task's run."""
+        if not apps.is_installed("django_celery_results"):
+            return "Results are not kept: django-celery-results is not installed."
+        results = apps.get_model("django_celery_results", "TaskResult")._default_manager
+        found = results.filter(task_id=str(branch.pk)).values_list("pk", "status").first()
+        if found is None:
+            return "None kept."
+        address = reverse(f"{self.admin_site.name}:django_celery_results_taskresult_change", args=[found[0]])
+        return format_html(
+            '<a href="{}">{}</a> – how the task run ended, never the outcome of the task or the batch',
+            address,
+            found[1],
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(str(name) for _, options in self.fieldsets for name in options["fields"])
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
+
+
+def _error(error: Any) -> str:
+    """Type and message on the first line, then the traceback and whatever else was kept."""
+    if not isinstance(error, dict):
+        return str(error or "")
+    rest = dict(error)
+    first = ": ".join(str(rest.pop(name)) for name in ("type", "message") if rest.get(name))
+    traceback = str(rest.pop("traceback", "") or "")
+    return "\n\n".join(part for part in (first, traceback, _pretty(rest)) if part)

@@ -1,0 +1,25 @@
+"""The journal's sentences."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+
+from coordination.admin.scoped import ReadOnly
+from coordination.models import Batch, JournalEntry
+
+
+@admin.register(JournalEntry)
+class JournalEntryAdmin(ReadOnly):
+    """The journal, newest first."""
+
+    list_display = ("at", "batch", "text")
+    list_select_related = ("batch",)
+    ordering = ("-id",)
+    search_fields = ("^batch__id", "text")
+    search_help_text = "By the batch's id or its beginning, or words of the sentence."
+    fields = readonly_fields = ("at", "batch", "seq", "text")
+
+    def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
+        """About batches of the customers of ``user``."""
+        return rows if user.is_superuser else rows.filter(batch__in=Batch.objects.for_user(user))

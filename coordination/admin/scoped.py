@@ -1,0 +1,84 @@
+"""What all our admins have in common: who may look, at what, and that looking is all.
+
+Staff need no permissions granted one by one: whoever is staff and a member of a customer may look at that customer's
+rows. What is not theirs is not in the queryset, so Django answers as it does for what does not exist.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from coordination.models import Customer
+
+BOUND = 100
+"""Rows at most of a page of a list, and of a list within a page."""
+
+NOTHING = "–"
+
+
+def may_look(request: HttpRequest) -> bool:
+    """Whether the request's user is staff and has any customer to look at; asks the database once a request."""
+    known: bool | None = getattr(request, "_coordination_may_look", None)
+    if known is None:
+        user = request.user
+        member = bool(user.is_active and user.is_staff) and (
+            bool(user.is_superuser) or Customer.objects.for_user(user).exists()
+        )
+        request._coordination_may_look = known = member  # type: ignore[attr-defined]
+    return known
+
+
+class ReadOnly(admin.ModelAdmin):
+    """Nothing is added, changed or deleted; members look. ``scope`` says which rows are theirs."""
+
+    list_per_page = BOUND
+    list_max_show_all = BOUND
+    show_full_result_count = False
+    actions = None
+
+    def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
+        """Those of ``rows`` that ``user`` may see."""
+        raise NotImplementedError
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """The rows of the viewer's customers."""
+        return self.scope(super().get_queryset(request), request.user)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Whoever may look."""
+        return may_look(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whoever may look; at what, the queryset says."""
+        return may_look(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+
+def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> SafeString | str:
+    """A plain table of ``rows``, escaped; a dash for none."""
+    if not rows:
+        return NOTHING
+    titles = format_html_join("", '<th scope="col">{}</th>', ((title,) for title in head))
+    cells = [(format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows]
+    body = format_html_join("", "<tr>{}</tr>", cells)
+    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", titles, body)
+
+
+def preformatted(text: str) -> SafeString | str:
+    """``text`` with its lines as they are, escaped; a dash for none."""
+    return format_html("<pre>{}</pre>", text) if text else NOTHING
