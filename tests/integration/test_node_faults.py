@@ -1,0 +1,82 @@
+"""Nodes that die, end and share: batches go on where they were."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.batches import (
+    adopted,
+    attempts,
+    doubled,
+    ended,
+    field,
+    in_state,
+    nothing_left,
+    prepared,
+    rows,
+    start,
+)
+from tests.services import Site
+
+
+@pytest.fixture(scope="module")
+def working(whole_site: Site) -> Iterator[Site]:
+    """Customers and a worker; nodes are each test's own."""
+    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    with whole_site.worker("prefork", 2):
+        yield whole_site
+
+
+def test_the_only_node_killed_in_the_middle_of_the_votes(working: Site, site: Site) -> None:
+    node = site.node()
+    good = start(site, tasks=40, fail_at=0, seconds=0.25)
+    bad = start(site, customer="globex", tasks=40, fail_at=40, seconds=0.05)
+    site.wait_until(lambda: in_state(site, good, "PREPARED") >= 8, 30, what="eight votes stored")
+    node.kill()
+    stored = in_state(site, good, "PREPARED")
+    held = prepared(site, good)
+    assert 8 <= stored < 40
+    # The worker goes on without a node: votes wait in the batch's queue.
+    site.wait_until(lambda: len(prepared(site, good)) >= stored + 4, 30, what="votes nobody hears")
+    assert rows(site, good) == 0
+    site.node()
+    assert (ended(site, good), ended(site, bad)) == ("COMMITTED", "ROLLED_BACK")
+    assert (rows(site, good), doubled(site, good), rows(site, bad)) == (400, [], 0)
+    assert held <= adopted(site, good)
+    assert set(attempts(site, good).values()) == {1}
+    assert field(site, good, "epoch") == 2
+    nothing_left(site, good, bad)
+
+
+def test_the_only_node_killed_in_the_middle_of_dispatch(working: Site, site: Site) -> None:
+    node = site.node()
+    tasks = 1500
+    bad = start(site, customer="globex", tasks=tasks, fail_at=tasks, rows=1)
+    good = start(site, tasks=tasks, fail_at=0, rows=1)
+    sql = "SELECT count(*) FROM coordination_branch WHERE batch_id = %s AND sent"
+    site.wait_until(lambda: site.value("default", sql, [good]) > 0, 30, every=0.005, what="some tasks sent")
+    node.kill()
+    sent = site.value("default", sql, [good])
+    print(f"{sent} of {tasks} tasks were stored as sent")
+    assert 0 < sent < tasks
+    held = prepared(site, good)
+    site.node()
+    assert (ended(site, good, 90), ended(site, bad, 90)) == ("COMMITTED", "ROLLED_BACK")
+    assert (rows(site, good), doubled(site, good), rows(site, bad)) == (tasks, [], 0)
+    assert held <= adopted(site, good)
+    nothing_left(site, good, bad)
+
+
+def test_a_node_that_is_stopped_hands_over(working: Site, site: Site) -> None:
+    """SIGTERM: another node has its batches within a second or two, long before a lease would have run out."""
+    first = site.node()
+    batch = start(site, tasks=24, fail_at=0, seconds=0.25)
+    site.wait_until(lambda: in_state(site, batch, "PREPARED") >= 4, 30, what="four votes stored")
+    before = field(site, batch, "node")
+    site.node()
+    first.stop()
+    site.wait_until(lambda: field(site, batch, "node") != before, 2.5, every=0.05, what="another node")
+    assert ended(site, batch) == "COMMITTED"
+    assert (rows(site, batch), doubled(site, batch)) == (240, [])
+    assert set(attempts(site, batch).values()) == {1}
+    nothing_left(site, batch)
