@@ -167,7 +167,3 @@ class BatchAdmin(ReadOnly):
             for one in reversed(last)
         ]
         return table(("Asked", "What", "Who", "Why", "What came of it"), rows)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(str(name) for _, options in self.fieldsets for name in options["fields"])

@@ -102,10 +102,6 @@ class BranchAdmin(ReadOnly):
             found[1],
         )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(str(name) for _, options in self.fieldsets for name in options["fields"])
-
 
 def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) if value else ""

@@ -7,6 +7,7 @@ rows. What is not theirs is not in the queryset, so Django answers as it does fo
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
@@ -47,6 +48,10 @@ class ReadOnly(admin.ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The rows of the viewer's customers."""
         return self.scope(super().get_queryset(request), request.user)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        """All that are shown: some are methods, which Django shows only as read-only."""
+        return flatten_fieldsets(self.get_fieldsets(request, obj))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Whoever may look."""
