@@ -27,8 +27,8 @@ class Odd(Plan):
             case "commits":
                 yield odd.commits.branch(database=ledger)
             case "siblings":
-                yield odd.same_key.branch(97, database=ledger)
-                yield odd.same_key.branch(97, database=ledger)
+                yield odd.same_key.branch(2_000_000_000, database=ledger)
+                yield odd.same_key.branch(2_000_000_000, database=ledger)
             case "dies":
                 yield odd.dies.branch(params["path"], 99, database=ledger)
             case "unsteady":
