@@ -1,0 +1,91 @@
+"""Our batch against bare Celery groups and a hand-written chord, on real RabbitMQ and PostgreSQL.
+
+Same worker command, pool (prefork), concurrency and prefetch in all; the kinds take turns, so that what else the
+machine does hits them alike. A round before the first is run and thrown away.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+
+from bench import runs, services
+from tests.services import Site
+
+BARS = {"a/b": {100: 0.6, 1000: 0.6}, "a/b'": {100: 1.4, 1000: 1.25, 10000: 1.3}, "a/c": {100: 0.5, 1000: 0.5}}
+KINDS = {
+    "a": "our batch, launch() to the last branch committed",
+    "b": "bare group, a connection for each task",
+    "b'": "bare group, kept connections",
+    "c": "2PC by hand on a chord, Redis results",
+    "a+results": "(a) with django-celery-results",
+}
+
+
+def measure(site: Site, tasks: int, rounds: int) -> None:
+    """Run all kinds in turns, and print what came out."""
+    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    phases: list[dict[str, float]] = []
+    for number in range(rounds + 1):
+        order = list(KINDS)
+        order = order[number % len(order) :] + order[: number % len(order)]
+        for kind in order:
+            took = one(site, kind, tasks, phases if number else [])
+            if number:
+                times[kind].append(took)
+            time.sleep(0.3)  # what a run leaves to do is not the next one's
+    report(tasks, times, phases)
+
+
+def one(site: Site, kind: str, tasks: int, phases: list[dict[str, float]]) -> float:
+    """Seconds that one run of `kind` took; the phases of (a) are added to `phases`."""
+    if kind == "a":
+        took, found = runs.batch(site, tasks)
+        phases.append(found)
+        return took
+    if kind == "a+results":
+        return runs.with_results(site, tasks)[0]
+    return {"b": runs.bare_group, "b'": runs.kept_group, "c": runs.by_hand}[kind](site, tasks)
+
+
+def report(tasks: int, times: dict[str, list[float]], phases: list[dict[str, float]]) -> None:
+    """Raw runs, medians, ratios and phases."""
+    print(f"\n{tasks:,} tasks of 10 rows")
+    median = {kind: statistics.median(found) for kind, found in times.items()}
+    for kind, found in times.items():
+        raw = "  ".join(f"{took * 1000:7.0f}" for took in found)
+        print(f"  {kind:10} {median[kind] * 1000:7.0f} ms  {tasks / median[kind]:6.0f} tasks/s   runs: {raw}")
+    for name, bars in BARS.items():
+        other = name.partition("/")[2]
+        ratio = median["a"] / median[other]
+        each = sorted(a / b for a, b in zip(times["a"], times[other], strict=True))
+        verdict = f"at most {bars[tasks]}: {'yes' if ratio <= bars[tasks] else 'NO'}" if tasks in bars else ""
+        print(f"  {name:5} {ratio:5.2f}   by round {each[0]:.2f}–{each[-1]:.2f}   {verdict}")
+    print(f"  a+results/a {median['a+results'] / median['a']:.2f}   (no bar)")
+    tail = statistics.median((p["last finished"] - p["decided"]) * 1000 for p in phases)
+    bar = f"   at most 25: {'yes' if tail <= 25 else 'NO'}" if tasks == 100 else ""
+    print(f"  decision → last branch finished {tail:.0f} ms{bar}")
+    print("  where the time goes, ms after launch() was called (the journal's times: when each was stored):")
+    for name in phases[0]:
+        values = [p[name] * 1000 for p in phases]
+        print(f"    {name:16} {statistics.median(values):7.0f}   {'  '.join(f'{value:7.0f}' for value in values)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--sizes", default="100,1000", help="numbers of tasks (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each (default: %(default)s)")
+    parser.add_argument("--large", action="store_true", help="10,000 tasks as well: takes many minutes")
+    options = parser.parse_args(arguments)
+    sizes = [int(size) for size in options.sizes.split(",") if size] + [10_000] * options.large
+    for kind, words in KINDS.items():
+        print(f"  {kind:10} {words}")
+    with services.running(max(sizes)) as site:
+        print(f"prefork, concurrency {services.CONCURRENCY}, prefetch multiplier {services.PREFETCH}, fsync on")
+        for tasks in sizes:
+            measure(site, tasks, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The work, the same in all: ten rows in one database, by the ORM. Only what is around it differs."""
+
+import os
+from typing import Any
+
+from celery import shared_task
+from django.db import connections
+from django.db.utils import load_backend
+
+from coordination.api import branch_task, current_branch
+from demo.models import DemoEntry
+
+ALIAS = "demo_ledger"
+ROWS = 10
+
+
+def insert(db: str, run: Any, number: int) -> None:
+    """One statement of ten rows; outside a transaction, Django wraps it in one of its own."""
+    DemoEntry.objects.using(db).bulk_create(
+        DemoEntry(batch_id=run, branch=number, n=n, value=f"row {n} of task {number}") for n in range(1, ROWS + 1)
+    )
+
+
+def tell_done() -> None:
+    """Count one task as committed: a byte at the end of a file, which costs a few microseconds."""
+    file = os.open(os.environ["BENCH_DONE"], os.O_WRONLY | os.O_APPEND)
+    os.write(file, b".")
+    os.close(file)
+
+
+@branch_task
+def in_batch(db: str, number: int) -> None:
+    """(a) A task of our batch."""
+    insert(db, current_branch().batch, number)
+
+
+@shared_task(ignore_result=True)
+def bare(run: str, number: int) -> None:
+    """(b) As Django people have it: Celery's fixup closes the connection around each task."""
+    insert(ALIAS, run, number)
+    tell_done()
+
+
+_kept: dict[int, Any] = {}
+
+
+@shared_task(ignore_result=True)
+def bare_kept(run: str, number: int) -> None:
+    """(b') On a connection that the process keeps from task to task, out of the fixup's sight."""
+    kept = _kept.get(os.getpid())
+    if kept is None:
+        settings = {**connections.settings[ALIAS], "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}
+        kept = _kept[os.getpid()] = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, ALIAS)
+    connections[ALIAS] = kept
+    try:
+        insert(ALIAS, run, number)
+    finally:
+        del connections[ALIAS]
+    tell_done()
