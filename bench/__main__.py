@@ -22,12 +22,12 @@ KINDS = {
 }
 
 
-def measure(site: Site, tasks: int, rounds: int) -> None:
-    """Run all kinds in turns, and print what came out."""
-    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+def measure(site: Site, tasks: int, rounds: int, kinds: Sequence[str]) -> None:
+    """Run `kinds` in turns, and print what came out."""
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
     phases: list[dict[str, float]] = []
     for number in range(rounds + 1):
-        order = list(KINDS)
+        order = list(kinds)
         order = order[number % len(order) :] + order[: number % len(order)]
         for kind in order:
             took = one(site, kind, tasks, phases if number else [])
@@ -55,13 +55,13 @@ def report(tasks: int, times: dict[str, list[float]], phases: list[dict[str, flo
     for kind, found in times.items():
         raw = "  ".join(f"{took * 1000:7.0f}" for took in found)
         print(f"  {kind:10} {median[kind] * 1000:7.0f} ms  {tasks / median[kind]:6.0f} tasks/s   runs: {raw}")
-    for name, bars in BARS.items():
-        other = name.partition("/")[2]
+    for other in [kind for kind in times if kind != "a"]:
+        name, bar = f"a/{other}", BARS.get(f"a/{other}", {}).get(tasks)
         ratio = median["a"] / median[other]
         each = sorted(a / b for a, b in zip(times["a"], times[other], strict=True))
-        verdict = f"at most {bars[tasks]}: {'yes' if ratio <= bars[tasks] else 'NO'}" if tasks in bars else ""
-        print(f"  {name:5} {ratio:5.2f}   by round {each[0]:.2f}–{each[-1]:.2f}   {verdict}")
-    print(f"  a+results/a {median['a+results'] / median['a']:.2f}   (no bar)")
+        verdict = "no bar" if bar is None else f"at most {bar}: {'yes' if ratio <= bar else 'NO'}"
+        rounds = f"by round {each[0]:.2f} to {each[-1]:.2f}, median {statistics.median(each):.2f}"
+        print(f"  {name:12} {ratio:5.2f}   {rounds}   {verdict}")
     tail = statistics.median((p["last finished"] - p["decided"]) * 1000 for p in phases)
     bar = f"   at most 25: {'yes' if tail <= 25 else 'NO'}" if tasks == 100 else ""
     print(f"  decision → last branch finished {tail:.0f} ms{bar}")
@@ -103,14 +103,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", default="100,1000", help="numbers of tasks (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each (default: %(default)s)")
     parser.add_argument("--large", action="store_true", help="10,000 tasks as well: takes many minutes")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="which to run, (a) always (default: %(default)s)")
     options = parser.parse_args(arguments)
+    kinds = [kind for kind in KINDS if kind == "a" or kind in options.kinds.split(",")]
     sizes = [int(size) for size in options.sizes.split(",") if size] + [10_000] * options.large
-    for kind, words in KINDS.items():
-        print(f"  {kind:10} {words}")
+    for kind in kinds:
+        print(f"  {kind:10} {KINDS[kind]}")
     with services.running(max(sizes)) as site:
         print(f"prefork, concurrency {services.CONCURRENCY}, prefetch multiplier {services.PREFETCH}, fsync on")
         for tasks in sizes:
-            measure(site, tasks, options.rounds)
+            measure(site, tasks, options.rounds, kinds)
 
 
 if __name__ == "__main__":

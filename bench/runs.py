@@ -81,9 +81,7 @@ def by_hand(site: Site, tasks: int) -> float:
     """(c) From the chord's dispatch to the last COMMIT PREPARED of its callback."""
     from bench.by_hand import start
 
-    took = _timed(site, tasks, 1, lambda run: start(run, tasks, CHORD))
-    gc.collect()  # Celery's result objects talk to Redis when they go, which must be while it is there.
-    return took
+    return _timed(site, tasks, 1, lambda run: start(run, tasks, CHORD))
 
 
 def _group(task: Any, run: str, tasks: int) -> None:
@@ -103,6 +101,7 @@ def _timed(site: Site, tasks: int, marks: int, start: Callable[[str], None]) -> 
             raise TimeoutError(f"{wanted - done.stat().st_size} of {marks} are missing after {TIMEOUT:g} s")
         time.sleep(0.002)
     took = time.time() - begun
+    gc.collect()  # Celery's result objects talk to Redis when they go, which must be while it is there.
     _check(site, run, tasks)
     return took
 
