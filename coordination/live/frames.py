@@ -64,12 +64,16 @@ class Picture:
         self._letters = [UNSEEN] * update.tasks
         self._put(update.changed)
 
+    def fits(self, update: Update) -> bool:
+        """Whether ``update`` begins where the picture stands."""
+        return update.since == self.seq and update.tasks == len(self._letters)
+
     def apply(self, update: Update) -> str | None:
         """Take the next update, and return the frame that takes others there; None if there is nothing to say.
 
         An update that does not begin where the picture stands is not one of the same story: ValueError.
         """
-        if update.since != self.seq or update.tasks != len(self._letters):
+        if not self.fits(update):
             raise ValueError(f"An update from {update.since} does not fit a picture as of {self.seq}.")
         if update.seq == self.seq and update.head == self.head:
             return None
@@ -82,6 +86,10 @@ class Picture:
         """The whole picture as a frame."""
         states = "".join(self._letters)
         return _text(t="snap", seq=self.seq, n=len(self._letters), states=states, **self.head.fields())
+
+    def nothing_new(self) -> str:
+        """The frame for somebody who has all tasks as of ``seq``: the head, which may have changed without them."""
+        return delta(Update(since=self.seq, seq=self.seq, tasks=len(self._letters), head=self.head, changed=[]))
 
     def _put(self, changed: Sequence[tuple[int, str]]) -> None:
         for number, letter in changed:

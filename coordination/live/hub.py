@@ -64,14 +64,13 @@ class Feed:
 
     def hello(self, viewer: Viewer, have: int) -> None:
         """A browser says which ``seq`` it has (``NOTHING``: none); it is given what it lacks."""
-        viewer.wants_snapshot = have == NOTHING or self._picture is None or have != self._picture.seq
+        viewer.begin_again()
         if self._picture is None or not self._is_fresh:
-            viewer.wants_snapshot = True
             self.hint()
-        elif viewer.wants_snapshot:
-            viewer.offer_snapshot(self._picture.snap())
+        elif have == self._picture.seq:
+            viewer.offer_snapshot(self._picture.nothing_new())
         else:
-            viewer.offer(frames.heartbeat(self._picture.seq, timezone.now()))
+            viewer.offer_snapshot(self._picture.snap())
 
     def answered(self, viewer: Viewer) -> None:
         """A browser has taken a frame; one that had fallen behind gets a snapshot."""
@@ -107,12 +106,12 @@ class Feed:
             for viewer in self.viewers:
                 viewer.leave(Bye.NOT_FOUND)
         else:
-            self._take(update, since)
+            self._take(update)
 
-    def _take(self, update: Update, since: int) -> None:
+    def _take(self, update: Update) -> None:
         if self._picture is None:
             self._picture = Picture(update)
-        elif update.since == since:
+        elif self._picture.fits(update):
             frame = self._picture.apply(update)
             if frame is not None:
                 for viewer in self.viewers:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.contrib.postgres.aggregates import StringAgg
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 from django.db.models import Case, CharField, F, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Cast, Concat, JSONObject
 
@@ -163,7 +163,7 @@ def _with_a_living_connection(work: Callable[[], T]) -> T:
     try:
         return work()
     except (OperationalError, InterfaceError):
-        connections[DEFAULT_DB_ALIAS].close()
+        connections.close_all()
         return work()
 
 

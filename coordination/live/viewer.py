@@ -30,15 +30,19 @@ class Viewer:
         self._unanswered = 0
         self._silent_since = 0.0
         self._bye: int | None = None
-        self.wants_snapshot = False
+        self.wants_snapshot = True  # until it has said hello it has nothing that a delta could change
+
+    def begin_again(self) -> None:
+        """Forget what was to be sent: the browser is to get a snapshot first."""
+        self._waiting.clear()
+        self.wants_snapshot = True
 
     def offer(self, frame: str) -> None:
         """Send ``frame`` next, or, if the socket does not keep up, a snapshot later."""
         if self.wants_snapshot:
             return
         if not self.has_room:
-            self._waiting.clear()
-            self.wants_snapshot = True
+            self.begin_again()
             return
         self._waiting.append(frame)
         self._wake.set()
@@ -47,7 +51,6 @@ class Viewer:
         """Send a snapshot if one is wanted and there is room for it."""
         if self.wants_snapshot and self.has_room:
             self.wants_snapshot = False
-            self._waiting.clear()
             self.offer(frame)
 
     @property

@@ -70,11 +70,35 @@ def test_a_poll_is_answered_with_what_it_lacks() -> None:
 
 async def test_a_viewer_that_falls_behind_gets_a_snapshot_instead_of_what_it_missed() -> None:
     viewer = Viewer(lambda: 0.0)
+    viewer.offer("what happened before its hello")
+    viewer.offer_snapshot("first")
+    assert await viewer.next() == "first"
     for number in range(WINDOW + 2):
         viewer.offer(f"frame {number}")
     assert viewer.wants_snapshot
+    viewer.answered()
     viewer.offer_snapshot("snapshot")
     assert await viewer.next() == "snapshot"
+
+
+async def test_a_viewer_that_answers_nothing_is_sent_no_more_than_the_window() -> None:
+    now = 0.0
+    viewer = Viewer(lambda: now)
+    viewer.offer_snapshot("first")
+    sent = [await viewer.next()]
+    for number in range(WINDOW - 1):
+        viewer.offer(f"frame {number}")
+        sent.append(await viewer.next())
+    viewer.offer("one more")
+    viewer.offer_snapshot("snapshot")
+    assert len(sent) == WINDOW and not viewer.has_room
+    now = 31.0
+    assert viewer.silent_seconds == 31.0
+
+
+async def test_a_viewer_is_let_go_whatever_waits_for_it() -> None:
+    viewer = Viewer(lambda: 0.0)
+    viewer.offer_snapshot("first")
     viewer.leave(Bye.NOT_FOUND)
     with pytest.raises(Exception, match="4404"):
         await viewer.next()
