@@ -1,11 +1,10 @@
 """Past runs: found by id, key, label, outcome or date, and why each ended as it did."""
 
-import json
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -14,8 +13,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, preformatted, table
-from coordination.models import Batch
+from coordination.models import Batch, Customer
 from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState
+from coordination.web.redact import shown
 from coordination.web.words import BATCH_LOOKS
 
 
@@ -37,6 +37,26 @@ class OutcomeFilter(admin.SimpleListFilter):
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 
+class AttentionFilter(admin.SimpleListFilter):
+    """Those that a person should look at."""
+
+    title = "needs attention"
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Yes, or all."""
+        return [("yes", "Yes")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Mixed ones, undecided ones past their deadline, and decided ones that have not ended for a minute."""
+        if self.value() != "yes":
+            return queryset
+        now = timezone.now()
+        undecided = Q(decision=None, deadline__lt=now)
+        unresolved = Q(ended=None, decided__lt=now - timedelta(minutes=1))
+        return queryset.filter(Q(state=BatchState.MIXED) | undecided | unresolved)
+
+
 @admin.register(Batch)
 class BatchAdmin(ReadOnly):
     """Batches, newest first."""
@@ -55,25 +75,27 @@ class BatchAdmin(ReadOnly):
     )
     list_filter = (
         OutcomeFilter,
+        AttentionFilter,
         ("plan", admin.AllValuesFieldListFilter),
         ("customer", admin.RelatedOnlyFieldListFilter),
         ("created_by", admin.RelatedOnlyFieldListFilter),
     )
     list_select_related = ("customer", "created_by")
     date_hierarchy = "created"
-    search_fields = ("^id", "label", "key", "^customer__slug")
+    id_field = "id"
+    search_fields = ("label", "key", "^customer__slug")
     search_help_text = "By id or its beginning, label, key, or customer."
     fieldsets = (
         (None, {"fields": ("id", "label", "customer", "plan", "key", "outcome", "why", "who", "promise", "live")}),
         ("Tasks", {"fields": ("tasks", "by_state", "branches")}),
         ("Times", {"fields": ("created", "dispatched", "decided", "ended", "duration", "start_by", "deadline")}),
-        ("Parameters", {"fields": ("parameters", "on_committed", "on_rolled_back", "relaunch_of")}),
+        ("Parameters", {"fields": ("parameters", "after_commit", "after_rollback", "relaunch_of")}),
         ("What happened", {"fields": ("journal", "asked")}),
     )
 
     def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
         """Of the customers of ``user``."""
-        return rows.filter(pk__in=Batch.objects.for_user(user).values("pk")) if not user.is_superuser else rows
+        return rows.filter(customer__in=Customer.objects.for_user(user))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With what every page of it shows."""
@@ -150,7 +172,17 @@ class BatchAdmin(ReadOnly):
     @admin.display(description="parameters")
     def parameters(self, batch: Batch) -> SafeString | str:
         """What it was launched with."""
-        return preformatted(json.dumps(batch.params, indent=2, ensure_ascii=False) if batch.params else "")
+        return preformatted(shown(batch.params))
+
+    @admin.display(description="after it has committed")
+    def after_commit(self, batch: Batch) -> SafeString | str:
+        """The Celery signature sent then."""
+        return preformatted(shown(batch.on_committed))
+
+    @admin.display(description="after it was rolled back")
+    def after_rollback(self, batch: Batch) -> SafeString | str:
+        """The Celery signature sent then."""
+        return preformatted(shown(batch.on_rolled_back))
 
     @admin.display(description=f"journal (last {BOUND})")
     def journal(self, batch: Batch) -> SafeString | str:

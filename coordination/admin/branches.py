@@ -1,12 +1,12 @@
 """A batch's tasks: the state of each, its error, and how its runs went."""
 
-import json
 from typing import Any
 
 from django.apps import apps
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import localize
@@ -14,9 +14,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, preformatted, table
+from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, ids_like, preformatted, table
 from coordination.models import Batch, Branch
 from coordination.protocol.states import LOOKS, BranchState
+from coordination.web.redact import shown
 
 
 @admin.register(Branch)
@@ -26,7 +27,8 @@ class BranchAdmin(ReadOnly):
     list_display = ("number", "name", "task", "database", "outcome", "short_error", "started", "finished")
     list_display_links = ("number", "name")
     list_filter = ("state",)
-    search_fields = ("^id", "name")
+    id_field = "id"
+    search_fields = ("name",)
     search_help_text = "By Celery task id or its beginning, or name."
     fieldsets = (
         (None, {"fields": ("id", "batch", "number", "name", "task", "database", "outcome", "how", "celery_result")}),
@@ -35,6 +37,20 @@ class BranchAdmin(ReadOnly):
         ("Promise", {"fields": ("kind", "gid", "round", "process", "proof", "evidence_text")}),
         ("Runs", {"fields": ("arguments", "runs")}),
     )
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Not among what can be looked through as a whole: there may be millions of them."""
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The tasks of one batch, or the one task with an id; otherwise the way to the batches."""
+        of_one = any(request.GET.get(name) for name in ("batch__id__exact", "batch"))
+        if of_one or ids_like(request.GET.get("q", "")):
+            return super().changelist_view(request, extra_context)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        messages.info(request, "Tasks are listed by batch: open one, then its list of tasks.")
+        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:coordination_batch_changelist"))
 
     def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
         """Of the customers of ``user``."""
@@ -63,12 +79,12 @@ class BranchAdmin(ReadOnly):
     @admin.display(description="evidence")
     def evidence_text(self, branch: Branch) -> SafeString | str:
         """What its end is known by."""
-        return preformatted(_pretty(branch.evidence))
+        return preformatted(shown(branch.evidence))
 
     @admin.display(description="arguments")
     def arguments(self, branch: Branch) -> SafeString | str:
         """What the task is called with."""
-        return preformatted(_pretty(branch.args))
+        return preformatted(shown(branch.args))
 
     @admin.display(description=f"attempts (last {BOUND})")
     def runs(self, branch: Branch) -> SafeString | str:
@@ -103,10 +119,6 @@ class BranchAdmin(ReadOnly):
         )
 
 
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
-
-
 def _error(error: Any) -> str:
     """Type and message on the first line, then the traceback and whatever else was kept."""
     if not isinstance(error, dict):
@@ -114,4 +126,4 @@ def _error(error: Any) -> str:
     rest = dict(error)
     first = ": ".join(str(rest.pop(name)) for name in ("type", "message") if rest.get(name))
     traceback = str(rest.pop("traceback", "") or "")
-    return "\n\n".join(part for part in (first, traceback, _pretty(rest)) if part)
+    return "\n\n".join(part for part in (first, traceback, shown(rest)) if part)

@@ -16,7 +16,8 @@ class JournalEntryAdmin(ReadOnly):
     list_display = ("at", "batch", "text")
     list_select_related = ("batch",)
     ordering = ("-id",)
-    search_fields = ("^batch__id", "text")
+    id_field = "batch"
+    search_fields = ("text",)
     search_help_text = "By the batch's id or its beginning, or words of the sentence."
     fields = readonly_fields = ("at", "batch", "seq", "text")
 

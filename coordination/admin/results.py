@@ -26,6 +26,11 @@ class ScopedTaskResultAdmin(ReadOnly, TaskResultAdmin):
     list_display = ("task_id", "task_name", "date_done", "status", "worker")
     list_filter = ("status", "date_done", "task_name", "worker")
     search_fields = ("task_name", "task_id")
+    fieldsets = (
+        (None, {"fields": ("task_id", "task_name", "status", "worker", "date_created", "date_started", "date_done")}),
+        # Not the arguments: nothing tells which part of that text is a secret. The task's own page has them.
+        ("How the task run ended, never the outcome of its batch", {"fields": ("result", "traceback")}),
+    )
 
     def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
         """Of tasks of batches of the customers of ``user``; all for a superuser."""
@@ -38,6 +43,8 @@ class ScopedTaskResultAdmin(ReadOnly, TaskResultAdmin):
 
 class SuperusersGroupResultAdmin(ReadOnly, GroupResultAdmin):
     """Results of Celery groups: they belong to no customer, so superusers alone see them."""
+
+    fields = ("group_id", "date_created", "date_done", "result")
 
     def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
         """All for a superuser."""

@@ -219,11 +219,12 @@ def test_what_is_not_theirs_answers_as_what_is_not_there(staff: Client, globex: 
 
 def test_results_of_other_tasks_are_for_superusers(staff: Client, superuser: Client) -> None:
     chore = TaskResult.objects.create(task_id="a-chore-of-the-project", task_name="chore", status="SUCCESS")
-    GroupResult.objects.create(group_id="a-group")
+    group = GroupResult.objects.create(group_id="a-group")
     assert str(chore.pk) not in listed(staff, RESULTS)
     assert str(chore.pk) in listed(superuser, RESULTS)
     assert staff.get(GROUPS).status_code == 403
     assert "a-group" in page(superuser, GROUPS)
+    assert "a-group" in page(superuser, f"{GROUPS}{group.pk}/change/")
 
 
 def test_superusers_see_all_and_change_customers(superuser: Client, acme: Batch, globex: Batch) -> None:
