@@ -63,8 +63,8 @@ def report(tasks: int, times: dict[str, list[float]], phases: list[dict[str, flo
         rounds = f"by round {each[0]:.2f} to {each[-1]:.2f}, median {statistics.median(each):.2f}"
         print(f"  {name:12} {ratio:5.2f}   {rounds}   {verdict}")
     tail = statistics.median((p["last finished"] - p["decided"]) * 1000 for p in phases)
-    bar = f"   at most 25: {'yes' if tail <= 25 else 'NO'}" if tasks == 100 else ""
-    print(f"  decision → last branch finished {tail:.0f} ms{bar}")
+    verdict = f"   at most 25: {'yes' if tail <= 25 else 'NO'}" if tasks == 100 else ""
+    print(f"  decision → last branch finished {tail:.1f} ms{verdict}")
     where(tasks, phases)
 
 

@@ -33,8 +33,10 @@ def batch(site: Site, tasks: int, queue: str = PLAIN) -> tuple[float, dict[str, 
             raise RuntimeError(f"The batch ended {row[0]}, not COMMITTED")
         found = journal.execute(_PHASES, [launched.id]).fetchone()
     assert found is not None
-    names = ("dispatched", "first started", "last started", "first prepared", "last prepared", "decided")
-    names += ("first finished", "last finished", "ended")
+    names = [
+        *("dispatched", "first started", "last started", "first prepared", "last prepared", "decided"),
+        *("first finished", "last finished", "ended"),
+    ]
     phases = {"launch returned": returned - begun}
     phases |= {name: float(at) - begun for name, at in zip(names, found, strict=True)}
     with site.postgres.connect("journal") as journal:

@@ -52,7 +52,9 @@ def running(most_tasks: int) -> Iterator[Site]:
         raise
     finally:
         site.stop_processes()
-        for server in (rabbitmq, redis, *servers):
+        rabbitmq.stop()
+        redis.stop()
+        for server in servers:
             server.stop()
         scratch.close()
 
