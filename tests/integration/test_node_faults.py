@@ -48,25 +48,6 @@ def test_the_only_node_killed_in_the_middle_of_the_votes(working: Site, site: Si
     nothing_left(site, good, bad)
 
 
-def test_the_only_node_killed_in_the_middle_of_dispatch(working: Site, site: Site) -> None:
-    node = site.node()
-    tasks = 1500
-    bad = start(site, customer="globex", tasks=tasks, fail_at=tasks, rows=1)
-    good = start(site, tasks=tasks, fail_at=0, rows=1)
-    sql = "SELECT count(*) FROM coordination_branch WHERE batch_id = %s AND sent"
-    site.wait_until(lambda: site.value("default", sql, [good]) > 0, 30, every=0.005, what="some tasks sent")
-    node.kill()
-    sent = site.value("default", sql, [good])
-    print(f"{sent} of {tasks} tasks were stored as sent")
-    assert 0 < sent < tasks
-    held = prepared(site, good)
-    site.node()
-    assert (ended(site, good, 90), ended(site, bad, 90)) == ("COMMITTED", "ROLLED_BACK")
-    assert (rows(site, good), doubled(site, good), rows(site, bad)) == (tasks, [], 0)
-    assert held <= adopted(site, good)
-    nothing_left(site, good, bad)
-
-
 def test_a_node_that_is_stopped_hands_over(working: Site, site: Site) -> None:
     """SIGTERM: another node has its batches within a second or two, long before a lease would have run out."""
     first = site.node()
