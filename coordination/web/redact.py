@@ -12,7 +12,7 @@ from typing import Any
 HIDDEN = "••••••"
 
 MOST = 4096
-"""Characters of a value that a screen shows."""
+"""Characters of a value that a screen shows; of one text within it a quarter of that, so that the others are seen."""
 
 _SECRET = re.compile(
     r"pass(word|wd|phrase|code)?s?|pwd|pw|secrets?|tokens?|credentials?|auth|authorization|cookies?"
@@ -39,9 +39,22 @@ def redacted(value: Any) -> Any:
     return _PASSWORD_IN_ADDRESS.sub(rf"\g<before>{HIDDEN}", value) if isinstance(value, str) else value
 
 
+def shortened(value: Any, most: int) -> Any:
+    """``value`` with each text in it cut to ``most`` characters."""
+    if isinstance(value, dict):
+        return {key: shortened(part, most) for key, part in value.items()}
+    if isinstance(value, list):
+        return [shortened(part, most) for part in value]
+    return cut(value, most) if isinstance(value, str) else value
+
+
+def cut(text: str, most: int) -> str:
+    """``text``, or its beginning and how much is not shown."""
+    return text if len(text) <= most else f"{text[:most]}… and {len(text) - most:,} characters more"
+
+
 def shown(value: Any) -> str:
     """``value`` as a screen shows it: indented JSON without secrets, cut where it gets long; empty for nothing."""
     if not value:
         return ""
-    text = json.dumps(redacted(value), indent=2, ensure_ascii=False)
-    return text if len(text) <= MOST else f"{text[:MOST]}\n… and {len(text) - MOST:,} characters more"
+    return cut(json.dumps(shortened(redacted(value), MOST // 4), indent=2, ensure_ascii=False), MOST)
