@@ -12,4 +12,4 @@ from orchestrator_site.settings import *  # noqa: F403
 CELERY_RESULT_BACKEND = os.environ.get("BENCH_RESULTS") or None
 CELERY_IMPORTS = ["bench.by_hand"]
 if "BENCH_STARTS" in os.environ:
-    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = {}
+    CELERY_BROKER_TRANSPORT_OPTIONS = {}
