@@ -53,8 +53,7 @@ def state(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
 @signed_in
 def errors(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
     """What failed tasks said, by task number: the first ``queries.MAX_ERRORS``."""
-    found = queries.errors(batch_for(request.user, slug, batch).pk)
-    return JsonResponse({"errors": [[error["task"], error_text(error)] for error in found]})
+    return JsonResponse({"errors": errors_of(batch_for(request.user, slug, batch).pk)})
 
 
 @require_safe
@@ -62,6 +61,11 @@ def errors(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
 def states(request: HttpRequest) -> HttpResponse:
     """The style sheet of the states' colours, from the protocol's own table."""
     return HttpResponse(states_css(), content_type="text/css; charset=utf-8")
+
+
+def errors_of(batch: UUID) -> list[tuple[int, str]]:
+    """Number and words of each task that failed or ended against the decision, at most ``queries.MAX_ERRORS``."""
+    return [(error["task"], error_text(error)) for error in queries.errors(batch)]
 
 
 def error_text(error: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
 from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -26,13 +27,15 @@ from coordination.protocol.messages import MAX_REASON
 from coordination.protocol.states import LOOKS, BatchState, BranchState, Guarantee
 from coordination.web import words
 from coordination.web.access import batch_for, customer_for, may_operate, require_operator
-from coordination.web.data import error_text
+from coordination.web.data import error_text, errors_of
 from coordination.web.words import BATCH_LOOKS
 
 LATEST_BATCHES = 50
 """Batches a customer's page lists."""
 ROWS = 500
 """Tasks on one page of a batch's table."""
+ERRORS = 20
+"""Errors that a batch's page lists above its table; the table, by state, has them all."""
 LATEST_REQUESTS = 10
 """What people asked of a batch: the latest ones its page lists."""
 
@@ -72,7 +75,8 @@ def batch(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
     update = read(found.pk, NOTHING)
     if update is None:
         raise Http404("There is no such batch any more.")
-    page = Paginator(found.branches.order_by("number"), ROWS).get_page(request.GET.get("page"))
+    branches, only = found.branches.order_by("number"), _state_asked_for(request)
+    page = Paginator(branches.filter(state=only) if only else branches, ROWS).get_page(request.GET.get("page"))
     context = {
         "batch": found,
         "customer": found.customer,
@@ -81,6 +85,9 @@ def batch(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
         "look": BATCH_LOOKS[BatchState(update.head.state)],
         "title_prefix": _title_prefix(update.head),
         "counts": words.counts_for_page(update.head.counts),
+        "only": only,
+        "only_word": LOOKS[only].word if only else "",
+        "errors": errors_of(found.pk)[:ERRORS],
         "page": page,
         "rows": [_row(branch) for branch in page],
         "requests": found.requests.order_by("-id")[:LATEST_REQUESTS],
@@ -92,9 +99,10 @@ def batch(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
 
 
 @require_POST
-@login_required
 def cancel(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
     """Ask that the batch be rolled back, and show it again: the page says "asked" until the journal has the answer."""
+    if not request.user.is_authenticated:  # back to the page with the form: what was posted cannot be taken along
+        return redirect_to_login(reverse("coordination:batch", kwargs={"slug": slug, "batch": batch}))
     found = batch_for(request.user, slug, batch)
     require_operator(request.user, found.customer)
     requests.cancel(found.pk, by=request.user.get_username(), who=request.user, why=request.POST.get("why", "").strip())
@@ -111,6 +119,12 @@ def _row(branch: Branch) -> dict[str, Any]:
     return {"branch": branch, "look": LOOKS[state], "error": error_text(branch.error) if branch.error else ""}
 
 
+def _state_asked_for(request: HttpRequest) -> BranchState | None:
+    """The state that the table is to show alone; None for all, and for what is no state."""
+    name = request.GET.get("state", "")
+    return BranchState(name) if name in BranchState.__members__ else None
+
+
 def _title_prefix(head: Head) -> str:
     look = BATCH_LOOKS[BatchState(head.state)]
     return f"{look.mark} {look.word}"
@@ -124,6 +138,7 @@ def _for_script(request: HttpRequest, batch: Batch) -> dict[str, Any]:
         "socket": f"/ws/batch/{batch.pk}/",
         "state": reverse("coordination:state", kwargs=address),
         "errors": reverse("coordination:errors", kwargs=address),
+        "errorsListed": ERRORS,
         "readAt": timezone.now().isoformat(timespec="milliseconds"),
         "looks": words.looks_for_script(),
         "batchLooks": words.batch_looks_for_script(),

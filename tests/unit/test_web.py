@@ -167,6 +167,22 @@ def test_a_large_batch_is_listed_page_by_page() -> None:
     assert last.count("<tr data-number=") == 100 and "load 1100" in last
 
 
+def test_the_table_shows_one_state_alone(batch: Batch) -> None:
+    Branch.objects.filter(batch=batch, number=2).update(state="FAILED", error={"type": "ValueError", "message": "no"})
+    client = client_of("viewer", batch)
+    address = f"/c/acme/b/{batch.pk}/"
+    page = client.get(f"{address}?state=FAILED").content.decode()
+    assert page.count("<tr data-number=") == 1 and 'data-number="2"' in page and "Show all" in page
+    assert "<strong>Task 2</strong>" in page and page.count("ValueError: no") == 2
+    assert "No task is in this state" in client.get(f"{address}?state=LOST").content.decode()
+    assert client.get(f"{address}?state=nonsense").content.decode().count("<tr data-number=") == 3
+
+
+def test_cancelling_without_a_session_leads_back_to_the_page(batch: Batch) -> None:
+    answer = client_of("anonymous", batch).post(f"/c/acme/b/{batch.pk}/cancel")
+    assert answer.headers["location"] == f"/accounts/login/?next=/c/acme/b/{batch.pk}/"
+
+
 def state(client: Client, batch: Batch, query: str = "") -> Any:
     answer = client.get(f"/c/acme/b/{batch.pk}/state{query}")
     return json.loads(answer.content) if answer.status_code == 200 else answer.status_code

@@ -89,10 +89,7 @@ async function fetchErrors() {
   try {
     const answer = await fetch(page.errors, { headers: { Accept: "application/json" } });
     if (answer.ok) {
-      for (const [number, text] of (await answer.json()).errors) {
-        const row = rows.get(number);
-        if (row) say(row.querySelector(".error"), text);
-      }
+      drawErrors((await answer.json()).errors);
     }
   } catch {
     // The link says that the server is away; the errors come with the next change or a reload.
@@ -104,6 +101,28 @@ async function fetchErrors() {
       fetchErrors();
     }
   }, ERRORS_EVERY);
+}
+
+function drawErrors(errors) {
+  for (const [number, text] of errors) {
+    const row = rows.get(number);
+    if (row) say(row.querySelector(".error"), text);
+  }
+  const section = document.getElementById("errors");
+  section.hidden = errors.length === 0;
+  const list = section.querySelector("ol");
+  list.replaceChildren(...errors.slice(0, page.errorsListed).map(errorItem));
+}
+
+function errorItem([number, text]) {
+  const item = document.createElement("li");
+  const task = document.createElement("strong");
+  task.textContent = `Task ${number}`;
+  const words = document.createElement("span");
+  words.className = "words";
+  words.textContent = text;
+  item.append(task, " ", words);
+  return item;
 }
 
 // --- the link ------------------------------------------------------------------------------------------------------
