@@ -104,6 +104,8 @@ def test_the_page_is_there_at_a_phones_width(running: Site, page: Page) -> None:
     page.goto(launch(running, tasks=3, fail_at=2))
     expect(page.locator("#batch-words")).to_contain_text("Rolled back", timeout=40_000)
     assert page.evaluate("document.documentElement.scrollWidth") == 320
+    row = page.locator("#tasks tbody tr").first.bounding_box()
+    assert row is not None and row["height"] < 120  # a name is not broken into letters
 
 
 def test_a_page_without_a_socket_says_so_keeps_asking_and_comes_back(running: Site, browser: Browser) -> None:
