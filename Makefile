@@ -1,12 +1,13 @@
 # make test    everything a change must pass: lint, types, layers, tests (installs what is missing)
 # make lint    only the first three
+# make bench   our batch against bare Celery groups and a hand-written chord, on real RabbitMQ and PostgreSQL
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: test lint venv packages
+.PHONY: test lint bench venv packages
 
 test: packages lint
 	$(BIN)/python -m pytest --session-timeout=1800 $(PYTEST_ARGS)
@@ -15,6 +16,9 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+bench: packages venv
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 venv: $(STAMP)
 
