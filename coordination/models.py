@@ -135,7 +135,7 @@ class Batch(models.Model):
     params = models.JSONField(default=dict)
     key = models.CharField(max_length=200, null=True, blank=True, help_text="Idempotency key; unique a customer.")
     label = models.CharField(max_length=200, blank=True)
-    tasks = models.PositiveIntegerField(help_text="How many branches it has.")
+    tasks = models.PositiveIntegerField(help_text="How many it has.")
     state = models.CharField(max_length=20, choices=_choices(BatchState), default=BatchState.PENDING)
     decision = models.CharField(max_length=10, choices=_choices(Decision), null=True, blank=True)
     reason = models.TextField(blank=True)
@@ -164,6 +164,7 @@ class Batch(models.Model):
 
     class Meta:
         ordering = ["-created"]
+        verbose_name_plural = "batches"
         constraints = [models.UniqueConstraint(fields=["customer", "key"], name="one_batch_a_key")]
         indexes = [
             models.Index(fields=["customer", "-created"]),

@@ -1,6 +1,6 @@
 """Past runs: found by id, key, label, outcome or date, and why each ended as it did."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -8,11 +8,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, preformatted, table
+from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, moment, preformatted, table, time_of
 from coordination.models import Batch, Customer
 from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState
 from coordination.web.redact import shown
@@ -57,6 +56,9 @@ class AttentionFilter(admin.SimpleListFilter):
         return queryset.filter(Q(state=BatchState.MIXED) | undecided | unresolved)
 
 
+TIMES = ("created_at", "started", "decided_at", "ended_at", "duration", "not_after", "deadline_at")
+
+
 @admin.register(Batch)
 class BatchAdmin(ReadOnly):
     """Batches, newest first."""
@@ -88,10 +90,17 @@ class BatchAdmin(ReadOnly):
     fieldsets = (
         (None, {"fields": ("id", "label", "customer", "plan", "key", "outcome", "why", "who", "promise", "live")}),
         ("Tasks", {"fields": ("tasks", "by_state", "branches")}),
-        ("Times", {"fields": ("created", "dispatched", "decided", "ended", "duration", "start_by", "deadline")}),
+        ("Times", {"fields": TIMES}),
         ("Parameters", {"fields": ("parameters", "after_commit", "after_rollback", "relaunch_of")}),
         ("What happened", {"fields": ("journal", "asked")}),
     )
+
+    started = time_of("dispatched", "started")
+    created_at = time_of("created", "launched")
+    decided_at = time_of("decided")
+    ended_at = time_of("ended")
+    not_after = time_of("start_by", "not started after")
+    deadline_at = time_of("deadline")
 
     def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
         """Of the customers of ``user``."""
@@ -116,11 +125,6 @@ class BatchAdmin(ReadOnly):
     def failed(self, batch: Batch) -> int:
         """How many of its tasks failed."""
         return int(batch.counts.get(BranchState.FAILED.value, 0))
-
-    @admin.display(description="started", ordering="dispatched")
-    def started(self, batch: Batch) -> datetime | None:
-        """When it was dispatched."""
-        return batch.dispatched
 
     @admin.display(description="duration")
     def duration(self, batch: Batch) -> str:
@@ -166,7 +170,7 @@ class BatchAdmin(ReadOnly):
         """The way to its tasks."""
         address = reverse(f"{self.admin_site.name}:coordination_branch_changelist")
         one = f"{address}?batch__id__exact={batch.pk}"
-        failed = f"{one}&state__exact={BranchState.FAILED.value}"
+        failed = f"{one}&state={BranchState.FAILED.value}"
         return format_html('<a href="{}">All tasks</a> · <a href="{}">failed tasks</a>', one, failed)
 
     @admin.display(description="parameters")
@@ -188,14 +192,11 @@ class BatchAdmin(ReadOnly):
     def journal(self, batch: Batch) -> SafeString | str:
         """What happened, oldest first."""
         last = list(batch.entries.order_by("-id").values_list("at", "text")[:BOUND])
-        return table(("At", "What"), [(localize(timezone.localtime(at)), text) for at, text in reversed(last)])
+        return table(("At", "What"), [(moment(at), text) for at, text in reversed(last)])
 
     @admin.display(description=f"requests (last {BOUND})")
     def asked(self, batch: Batch) -> SafeString | str:
         """What people asked of it, oldest first, and what came of it."""
         last = list(batch.requests.order_by("-id")[:BOUND])
-        rows = [
-            (localize(timezone.localtime(one.asked)), one.get_action_display(), one.by, one.why, one.result)
-            for one in reversed(last)
-        ]
+        rows = [(moment(one.asked), one.get_action_display(), one.by, one.why, one.result) for one in reversed(last)]
         return table(("Asked", "What", "Who", "Why", "What came of it"), rows)

@@ -8,35 +8,52 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, ids_like, preformatted, table
+from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, ids_like, moment, preformatted, table, time_of
 from coordination.models import Batch, Branch
 from coordination.protocol.states import LOOKS, BranchState
 from coordination.web.redact import shown
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By state, in the words that people know."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """All states."""
+        return [(state.value, f"{look.mark} {look.word}") for state, look in LOOKS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those in the chosen state."""
+        return queryset.filter(state=self.value()) if self.value() else queryset
 
 
 @admin.register(Branch)
 class BranchAdmin(ReadOnly):
     """Tasks, reached from their batch."""
 
-    list_display = ("number", "name", "task", "database", "outcome", "short_error", "started", "finished")
+    list_display = ("number", "name", "database", "outcome", "short_error", "started_at", "finished_at")
     list_display_links = ("number", "name")
-    list_filter = ("state",)
+    list_filter = (StateFilter,)
     id_field = "id"
     search_fields = ("name",)
     search_help_text = "By Celery task id or its beginning, or name."
     fieldsets = (
         (None, {"fields": ("id", "batch", "number", "name", "task", "database", "outcome", "how", "celery_result")}),
         ("Error", {"fields": ("error_text",)}),
-        ("Times", {"fields": ("started", "prepared", "finished")}),
+        ("Times", {"fields": ("started_at", "prepared_at", "finished_at")}),
         ("Promise", {"fields": ("kind", "gid", "round", "process", "proof", "evidence_text")}),
         ("Runs", {"fields": ("arguments", "runs")}),
     )
+
+    started_at = time_of("started")
+    prepared_at = time_of("prepared")
+    finished_at = time_of("finished")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Not among what can be looked through as a whole: there may be millions of them."""
@@ -92,8 +109,8 @@ class BranchAdmin(ReadOnly):
         last = list(branch.attempts.order_by("-started", "-id")[:BOUND])
         rows = [
             (
-                localize(timezone.localtime(one.started)),
-                localize(timezone.localtime(one.ended)) if one.ended else NOTHING,
+                moment(one.started),
+                moment(one.ended),
                 one.process,
                 one.get_vote_display() or NOTHING,
                 preformatted(_error(one.error)),

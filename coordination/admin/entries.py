@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 
-from coordination.admin.scoped import ReadOnly
+from coordination.admin.scoped import ReadOnly, time_of
 from coordination.models import Batch, JournalEntry
 
 
@@ -13,13 +13,15 @@ from coordination.models import Batch, JournalEntry
 class JournalEntryAdmin(ReadOnly):
     """The journal, newest first."""
 
-    list_display = ("at", "batch", "text")
+    list_display = ("when", "batch", "text")
     list_select_related = ("batch",)
     ordering = ("-id",)
     id_field = "batch"
     search_fields = ("text",)
     search_help_text = "By the batch's id or its beginning, or words of the sentence."
-    fields = readonly_fields = ("at", "batch", "seq", "text")
+    fields = readonly_fields = ("when", "batch", "seq", "text")
+
+    when = time_of("at", "at")
 
     def scope(self, rows: QuerySet[Any], user: Any) -> QuerySet[Any]:
         """About batches of the customers of ``user``."""

@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                 ('params', models.JSONField(default=dict)),
                 ('key', models.CharField(blank=True, help_text='Idempotency key; unique a customer.', max_length=200, null=True)),
                 ('label', models.CharField(blank=True, max_length=200)),
-                ('tasks', models.PositiveIntegerField(help_text='How many branches it has.')),
+                ('tasks', models.PositiveIntegerField(help_text='How many it has.')),
                 ('state', models.CharField(choices=[('PENDING', 'Pending'), ('ACTIVE', 'Active'), ('COMMITTING', 'Committing'), ('ROLLING_BACK', 'Rolling back'), ('COMMITTED', 'Committed'), ('ROLLED_BACK', 'Rolled back'), ('MIXED', 'Mixed')], default=coordination.protocol.states.BatchState['PENDING'], max_length=20)),
                 ('decision', models.CharField(blank=True, choices=[('COMMIT', 'Commit'), ('ROLLBACK', 'Rollback')], max_length=10, null=True)),
                 ('reason', models.TextField(blank=True)),
@@ -79,6 +79,7 @@ class Migration(migrations.Migration):
                 ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='batches', to='coordination.customer')),
             ],
             options={
+                'verbose_name_plural': 'batches',
                 'ordering': ['-created'],
             },
         ),
