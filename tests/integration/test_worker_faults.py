@@ -2,6 +2,7 @@
 
 import pytest
 
+from coordination.protocol.gid import parse
 from tests.integration.batches import (
     adopted,
     attempts,
@@ -57,7 +58,8 @@ def test_killed_after_the_decision(site: Site, node: Process, fail_at: int, deci
         doomed.kill()
     finally:
         site.postgres2.start()
-    assert len(prepared(site, batch)) == 1
+    # Task 3 for certain; the others too, if the worker died before it had finished them.
+    assert 3 in {parts.branch for parts in map(parse, prepared(site, batch)) if parts}
     site.worker("threads", 2)
     assert ended(site, batch) == end
     assert (rows(site, batch), doubled(site, batch)) == (0 if fail_at else 50, [])
