@@ -6,6 +6,7 @@ hand things over.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
@@ -89,6 +90,15 @@ class Agent:
         """Whether this process has heard that ``batch`` is decided."""
         with self._lock:
             return self._holdings.is_over(batch)
+
+    def hears_over(self, batch: UUID, seconds: float) -> bool:
+        """Whether this process hears within ``seconds`` that ``batch`` is decided."""
+        until = time.monotonic() + seconds
+        while not self.is_over(batch):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        return True
 
     def started(self, batch: UUID, item: StartedItem, *, wait: float = 0) -> None:
         """Say that an attempt begins, and wait up to ``wait`` seconds until that is certain to be heard."""

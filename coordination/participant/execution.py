@@ -39,6 +39,8 @@ from .ticket import Ticket, running
 
 STARTED_SECONDS = 5.0
 """How long a message that was delivered before waits for its ``started`` to be confirmed."""
+ANSWER_SECONDS = 0.5
+"""How long it then waits for the answer that its batch is over, which is the only answer there is."""
 
 
 class NotPrepared(CoordinationError):
@@ -125,8 +127,12 @@ class Execution:
             case Run():
                 item = StartedItem(branch=self._ticket.number, token=self._token, retries=self._retries)
                 # Delivered again, it may have killed its process, and may do so within a millisecond. It is counted by
-                # its starts, so this one must not be lost with the process.
+                # its starts, so this one must not be lost with the process. A process that replaces a dead one has not
+                # heard which batches are over: without the wait it would die of this task for ever, each time anew.
                 self._agent.started(self._ticket.batch, item, wait=STARTED_SECONDS if self._redelivered else 0)
+                if self._redelivered and self._agent.hears_over(self._ticket.batch, ANSWER_SECONDS):
+                    self._undo()
+                    return self._attempt.begin(found=(), over=True)
                 return self._body()
             case Prepare():
                 return self._prepare()

@@ -44,6 +44,8 @@ def test_it_rolls_back_and_says_why(running: Site, tmp_path: Path, how: str, wor
 def test_retry_is_not_a_vote(running: Site, tmp_path: Path) -> None:
     batch = start(running, "odd", how="unsteady", path=tmp_path / "runs")
     assert ended(running, batch) == "COMMITTED"
-    assert attempts(running, batch) == {1: 1, 2: 1, 3: 3}
+    assert len((tmp_path / "runs").read_text()) == 3
+    # A start is not waited for: one that another process says in its own time may come after the decision.
+    assert attempts(running, batch) in ({1: 1, 2: 1, 3: 3}, {1: 1, 2: 1, 3: 2})
     assert rows(running, batch) == 3
     nothing_left(running, batch)
