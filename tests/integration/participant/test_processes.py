@@ -4,7 +4,9 @@ import secrets
 
 import pytest
 
+from coordination.bus import topology
 from coordination.protocol import gid as gids
+from coordination.protocol.messages import Stop
 from coordination.protocol.states import Decision, Outcome
 from tests.integration.participant.looking import ENV, LEDGER, ODD, one_vote, prepared, rows
 from tests.integration.participant.standin import Manager
@@ -20,11 +22,15 @@ def test_a_killed_workers_work_is_finished_by_another(worker: Process, site: Sit
             manager.send(ODD + "waits", 0.2, number=number, alias=LEDGER)
         manager.wait(lambda: len(manager.votes) == 8)
         doomed.kill()
+    # As a manager does with its decision: the message the dead worker had not acknowledged is delivered again, and
+    # must not be worked on any more.
+    manager.tell(topology.ALL, Stop(batch=manager.batch))
     for vote in manager.votes:
         manager.recover(vote.alias, manager.order(vote, Decision.COMMIT))
     manager.wait(lambda: len(manager.ends) == 8)
     assert {end.outcome for end in manager.ends.values()} == {Outcome.COMMITTED}
     assert rows(site, manager) == 7
+    assert prepared(site, manager) == []
 
 
 def test_the_sweep_speaks_for_orphans(worker: Process, site: Site, manager: Manager) -> None:
