@@ -2,13 +2,13 @@
 
 from django.urls import path
 
-from coordination.web import data, views
+from coordination.web import customers, data, views
 
 app_name = "coordination"
 
 urlpatterns = [
-    path("", views.customers, name="customers"),
-    path("c/<slug:slug>/", views.customer, name="customer"),
+    path("", customers.customers, name="customers"),
+    path("c/<slug:slug>/", customers.customer, name="customer"),
     path("c/<slug:slug>/b/<uuid:batch>/", views.batch, name="batch"),
     path("c/<slug:slug>/b/<uuid:batch>/cancel", views.cancel, name="cancel"),
     path("c/<slug:slug>/b/<uuid:batch>/state", data.state, name="state"),

@@ -1,4 +1,4 @@
-"""The pages: a viewer's customers, a customer's batches, and one batch, live."""
+"""The page of one batch, live."""
 
 import json
 from typing import Any
@@ -10,7 +10,6 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
-from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
@@ -22,48 +21,20 @@ from coordination.journal import requests
 from coordination.journal.wake import wake_nodes
 from coordination.live.frames import NOTHING, Head
 from coordination.live.reading import read
-from coordination.models import Batch, Branch, Customer
+from coordination.models import Batch, Branch
 from coordination.protocol.messages import MAX_REASON
 from coordination.protocol.states import LOOKS, BatchState, BranchState, Guarantee
 from coordination.web import words
-from coordination.web.access import batch_for, customer_for, may_operate, require_operator
+from coordination.web.access import batch_for, may_operate, require_operator
 from coordination.web.data import error_text, errors_of
 from coordination.web.words import BATCH_LOOKS
 
-LATEST_BATCHES = 50
-"""Batches a customer's page lists."""
 ROWS = 500
 """Tasks on one page of a batch's table."""
 ERRORS = 20
 """Errors that a batch's page lists above its table; the table, by state, has them all."""
 LATEST_REQUESTS = 10
 """What people asked of a batch: the latest ones its page lists."""
-
-
-@require_safe
-@never_cache
-@login_required
-def customers(request: HttpRequest) -> HttpResponse:
-    """The viewer's customers, each with its latest batch."""
-    latest = Batch.objects.filter(customer=OuterRef("pk")).order_by("-created").values("pk")[:1]
-    found = list(Customer.objects.for_user(request.user).annotate(latest=Subquery(latest)))
-    batches = Batch.objects.in_bulk([customer.latest for customer in found if customer.latest])
-    cards = [
-        {"customer": customer, "batch": batches.get(customer.latest), "look": _look(batches.get(customer.latest))}
-        for customer in found
-    ]
-    return render(request, "coordination/customers.html", {"cards": cards})
-
-
-@require_safe
-@never_cache
-@login_required
-def customer(request: HttpRequest, slug: str) -> HttpResponse:
-    """A customer's latest batches."""
-    found = customer_for(request.user, slug)
-    batches = found.batches.select_related("created_by").order_by("-created")[:LATEST_BATCHES]
-    rows = [{"batch": batch, "look": _look(batch)} for batch in batches]
-    return render(request, "coordination/customer.html", {"customer": found, "rows": rows, "most": LATEST_BATCHES})
 
 
 @require_safe
@@ -108,10 +79,6 @@ def cancel(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
     requests.cancel(found.pk, by=request.user.get_username(), who=request.user, why=request.POST.get("why", "").strip())
     async_to_sync(wake_nodes)()
     return HttpResponseRedirect(reverse("coordination:batch", kwargs={"slug": slug, "batch": found.pk}))
-
-
-def _look(batch: Batch | None) -> words.BatchLook | None:
-    return BATCH_LOOKS[BatchState(batch.state)] if batch else None
 
 
 def _row(branch: Branch) -> dict[str, Any]:
