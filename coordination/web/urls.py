@@ -2,15 +2,15 @@
 
 from django.urls import path
 
-from coordination.web import customers, data, views
+from coordination.web import batches, customers, data
 
 app_name = "coordination"
 
 urlpatterns = [
     path("", customers.customers, name="customers"),
     path("c/<slug:slug>/", customers.customer, name="customer"),
-    path("c/<slug:slug>/b/<uuid:batch>/", views.batch, name="batch"),
-    path("c/<slug:slug>/b/<uuid:batch>/cancel", views.cancel, name="cancel"),
+    path("c/<slug:slug>/b/<uuid:batch>/", batches.batch, name="batch"),
+    path("c/<slug:slug>/b/<uuid:batch>/cancel", batches.cancel, name="cancel"),
     path("c/<slug:slug>/b/<uuid:batch>/state", data.state, name="state"),
     path("c/<slug:slug>/b/<uuid:batch>/errors", data.errors, name="errors"),
     path("coordination/states.css", data.states, name="states"),
