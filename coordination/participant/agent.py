@@ -52,7 +52,8 @@ class Agent:
         self._memories = {alias: SweepMemory(conf.installation()) for alias in aliases}
         self._stopped = threading.Event()
         self._receipts: dict[str, _Receipt] = {}
-        self._publisher = Publisher(bus, process)
+        self._at_work: set[object] = set()
+        self._publisher = Publisher(bus, process, self._busy)
         self._finishers = Finishers(
             registry.resource_of, self._finished, most=conf.finishers(), idle=conf.IDLE_SECONDS
         )  # fmt: skip
@@ -85,6 +86,14 @@ class Agent:
     def wait_connected(self, timeout: float) -> bool:
         """Whether the mailbox was bound within ``timeout`` seconds; before that no ``started`` may leave."""
         return self._bus.wait_connected(timeout)
+
+    def at_work(self, execution: object) -> None:
+        """``execution`` begins: until :meth:`at_rest` what this process says may wait a moment for its vote."""
+        self._at_work.add(execution)
+
+    def at_rest(self, execution: object) -> None:
+        """``execution`` has ended."""
+        self._at_work.discard(execution)
 
     def is_over(self, batch: UUID) -> bool:
         """Whether this process has heard that ``batch`` is decided."""
@@ -121,6 +130,9 @@ class Agent:
             return self._holdings.held()
 
     # --- what is heard, and what comes of it --------------------------------------------------------------------
+
+    def _busy(self) -> bool:
+        return bool(self._at_work) or self._finishers.busy()
 
     def _connected(self) -> None:
         logger.debug("Agent %s is connected.", self.process)

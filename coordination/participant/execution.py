@@ -80,6 +80,7 @@ class Execution:
         must not be committed; Celery's Ignore when this execution was not needed, and Retry when it is put off.
         """
         self._limit.impose()
+        self._agent.at_work(self)
         try:
             step = self._connect() or self._begin()
             while not isinstance(step, VoteCommit | VoteRollback | Silent):
@@ -88,6 +89,7 @@ class Execution:
         finally:
             if self._work is not None:  # The process is being ended, in the middle of it.
                 self._undo()
+            self._agent.at_rest(self)
             self._limit.lift(raises=False)
 
     def _connect(self) -> Step | None:

@@ -45,6 +45,10 @@ class Finishers:
                     lane = self._lanes[alias] = _Lane(alias, self._carry_out, self._most, self._idle)
             lane.submit(some)
 
+    def busy(self) -> bool:
+        """Whether any order is waiting or being carried out; waits for nothing."""
+        return any(lane.busy() for lane in list(self._lanes.values()))
+
     def stop(self, timeout: float) -> bool:
         """Finish what is ordered, at most ``timeout`` seconds long, then end. False if something was left."""
         until = time.monotonic() + timeout
@@ -87,6 +91,10 @@ class _Lane:
                 self._threads += 1
                 threading.Thread(target=self._run, name=f"coordination-finish-{self._alias}", daemon=True).start()
             self._work.notify(len(orders))
+
+    def busy(self) -> bool:
+        """As :meth:`Finishers.busy`."""
+        return bool(self._orders) or self._busy > 0
 
     def stop(self, timeout: float) -> bool:
         """As :meth:`Finishers.stop`."""

@@ -1,7 +1,8 @@
 """What a worker process has to say, coalesced: a message costs its sender and the node more than what is in it.
 
-A task hands its vote over and ends. Whatever gathers while one publish is under way, and for a moment after it, leaves
-with the next. Nothing is lost while the process lives: what was not confirmed is said again.
+A task hands its vote over and ends. What gathers while the process is at work leaves together, after a moment at the
+latest; at once when the process has nothing more to do, and when somebody must be told at once. Nothing is lost while
+the process lives: what was not confirmed is said again.
 """
 
 import logging
@@ -26,13 +27,17 @@ from coordination.protocol.messages import (
     Votes,
     encode,
 )
+from coordination.protocol.states import Decision
 
 logger = logging.getLogger(__name__)
 
-STARTS_WAIT = 0.02
-"""Seconds a ``started`` may wait for company: it mostly leaves together with its task's vote."""
-VOTES_APART, ENDS_APART = 0.01, 0.003
-"""Seconds between one publish and the next that carries votes, or reports of what is finished."""
+TOGETHER, ENDS_TOGETHER = 0.04, 0.012
+"""Seconds that what a busy process says waits for company; reports of what is finished wait less.
+
+A publish costs worker, broker and node about as much as three of the short tasks it tells of.
+"""
+LOOK = 0.004
+"""Seconds between two looks whether the process is still busy, while something waits."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds before saying again what the broker did not confirm."""
 IDLE_TICK = 1.5
@@ -48,16 +53,17 @@ Outgoing = tuple[UUID, int, bytes, list[Told]]
 class Publisher:
     """One thread that publishes; its methods may be called from any thread and never wait."""
 
-    def __init__(self, bus: AgentBus, process: str) -> None:
+    def __init__(self, bus: AgentBus, process: str, busy: Callable[[], bool]) -> None:
+        """``busy`` tells, without waiting for anything, whether the process will soon have more to say."""
         self._bus = bus
         self._process = process
+        self._busy = busy
         self._changed = threading.Condition()
         self._gathered: dict[tuple[type, UUID], list[tuple[Item, Told | None]]] = {}
         self._answers: list[Held] = []
         self._outgoing: list[Outgoing] = []
         self._due = math.inf
-        """When what has gathered must leave, by the monotonic clock; infinite if nothing has."""
-        self._last = 0.0
+        """When what has gathered must leave at the latest, by the monotonic clock; infinite if nothing has."""
         self._pause = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="coordination-publisher", daemon=True)
@@ -67,16 +73,20 @@ class Publisher:
         self._thread.start()
 
     def started(self, batch: UUID, item: StartedItem, told: Told | None = None) -> None:
-        """Say that an attempt begins. With ``told``, at once; that is called when the broker has confirmed it."""
-        self._add(Started, batch, [item], told, within=0 if told else STARTS_WAIT)
+        """Say that an attempt begins. With ``told``, at once; that is called when the broker has confirmed it.
 
-    def votes(self, batch: UUID, items: Iterable[VoteItem]) -> None:
-        """Cast votes."""
-        self._add(Votes, batch, items, apart=VOTES_APART)
+        Without, it is left out if its vote is there before it has left.
+        """
+        self._add(Started, batch, [item], told, within=0 if told else TOGETHER)
+
+    def votes(self, batch: UUID, items: Sequence[VoteItem]) -> None:
+        """Cast votes. One ``ROLLBACK`` leaves at once: the others' work is in vain."""
+        failed = any(item.vote is Decision.ROLLBACK for item in items)
+        self._add(Votes, batch, items, within=0 if failed else TOGETHER)
 
     def resolved(self, batch: UUID, item: ResolvedItem, told: Told | None = None) -> None:
         """Report what became of a gid; ``told`` is called once the broker has confirmed it."""
-        self._add(Resolved, batch, [item], told, apart=ENDS_APART)
+        self._add(Resolved, batch, [item], told, within=ENDS_TOGETHER)
 
     def answer(self, message: Held) -> None:
         """Answer what a manager asked."""
@@ -98,18 +108,11 @@ class Publisher:
         self._thread.join(1)
 
     def _add(
-        self,
-        kind: type,
-        batch: UUID,
-        items: Iterable[Item],
-        told: Told | None = None,
-        *,
-        within: float = 0,
-        apart: float = 0,
+        self, kind: type, batch: UUID, items: Iterable[Item], told: Told | None = None, *, within: float
     ) -> None:
         with self._changed:
             self._gathered.setdefault((kind, batch), []).extend((item, told) for item in items)
-            self._leave_by(time.monotonic() + within if within else self._last + apart)
+            self._leave_by(time.monotonic() + within if within else 0)
 
     def _leave_by(self, due: float) -> None:
         if due < self._due and not self._pause:
@@ -129,27 +132,35 @@ class Publisher:
                 self._outgoing.extend(self._messages(gathered, answers))
             pause = self._publish(self._pause) if self._outgoing else 0.0
             with self._changed:
-                self._last, self._pause = time.monotonic(), pause
+                paused, self._pause = self._pause, pause
                 if pause or self._outgoing:
-                    self._due = self._last + pause
-                elif self._waiting():
-                    self._due = min(self._due, self._last + VOTES_APART)
+                    self._due = time.monotonic() + pause
+                elif paused and self._waiting():  # It came when there was no saying when it could leave.
+                    self._due = 0
 
     def _wait(self) -> bool:
         """Wait until something must leave. False when there is nothing more to wait for."""
         while True:
             with self._changed:
-                left = self._due - time.monotonic()
-                if left > 0 and not self._stopping:
-                    self._changed.wait(min(left, IDLE_TICK))
-                    left = self._due - time.monotonic()
+                if not self._leaves() and not self._stopping:
+                    self._changed.wait(self._patience())
                 if self._stopping:
                     return False
-                if left <= 0:
+                if self._leaves():
                     return True
-                idle = math.isinf(left)
+                idle = math.isinf(self._due)
             if idle:
                 self._bus.tick()
+
+    def _leaves(self) -> bool:
+        left = self._due - time.monotonic()
+        return left <= 0 or (not math.isinf(left) and not self._pause and not self._busy())
+
+    def _patience(self) -> float:
+        if math.isinf(self._due):
+            return IDLE_TICK
+        left = max(self._due - time.monotonic(), 0)
+        return left if self._pause else min(left, LOOK)
 
     def _publish(self, pause: float) -> float:
         """Publish what is outgoing; returns the seconds to wait before the next try."""
@@ -173,7 +184,11 @@ class Publisher:
     def _messages(
         self, gathered: dict[tuple[type, UUID], list[tuple[Item, Told | None]]], answers: Sequence[Held]
     ) -> Iterable[Outgoing]:
-        # No attempt votes before it is said to have started.
+        # No attempt votes before it is said to have started; a vote that is there already says that as well.
+        for (kind, batch), starts in gathered.items():
+            if kind is Started and (votes := gathered.get((Votes, batch))):
+                tokens = {_token_of(vote) for vote, _ in votes}
+                starts[:] = [(item, told) for item, told in starts if told or _token_of(item) not in tokens]
         for (kind, batch), entries in sorted(gathered.items(), key=lambda each: each[0][0] is not Started):
             for i in range(0, len(entries), MAX_ITEMS):
                 yield from self._encoded(kind, batch, entries[i : i + MAX_ITEMS])
@@ -199,6 +214,13 @@ def _first_branch(item: Item) -> int:
     if isinstance(item, StartedItem):
         return item.branch
     return item.members[0] if isinstance(item, VoteItem) else _branch_of(item.gid)
+
+
+def _token_of(item: Item) -> str:
+    if isinstance(item, StartedItem):
+        return item.token
+    parts = gids.parse(item.gid)
+    return parts.token if parts else ""
 
 
 def _branch_of(gid: str) -> int:

@@ -370,7 +370,7 @@ class Coordinator:
             branch.adopted_in = self._next.number
             self._change(
                 branch, state=BranchState.PREPARED, process=process, gid=item.gid, kind=item.kind, proof=item.proof,
-                round=item.round, evidence=item.evidence,
+                round=item.round, evidence=item.evidence, started=True,
             )  # fmt: skip
             self._attempt_voted(branch, process, item)
         self._by_gid[item.gid] = members
@@ -626,7 +626,7 @@ class Coordinator:
 
     def _fail(self, branch: Branch, failure: Failure, *, evidence: dict[str, Any] | None = None) -> None:
         branch.state = BranchState.FAILED
-        self._change(branch, state=BranchState.FAILED, error=failure, evidence=evidence)
+        self._change(branch, state=BranchState.FAILED, error=failure, evidence=evidence, started=True)
 
     def _worker_died(self, branch: Branch) -> None:
         message = (

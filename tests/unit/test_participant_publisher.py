@@ -73,7 +73,7 @@ def bus() -> Bus:
 
 @pytest.fixture
 def publisher(bus: Bus) -> Iterator[Publisher]:
-    publisher = Publisher(bus, "worker-1")
+    publisher = Publisher(bus, "worker-1", lambda: False)
     publisher.start()
     yield publisher
     bus.open.set()
@@ -102,6 +102,7 @@ def test_what_gathers_meanwhile_leaves_together(bus: Bus, publisher: Publisher) 
     wait_until(lambda: not publisher._gathered, 5, what="the first to leave")
     publisher.votes(BATCH, [vote(2)])
     publisher.votes(OTHER, [vote(7)])
+    publisher.started(BATCH, start(5))
     publisher.started(BATCH, start(3))
     publisher.votes(BATCH, [vote(3), vote(4)])
     publisher.answer(Held(batch=BATCH, process="worker-1", gids=(gid(5),)))
@@ -109,11 +110,49 @@ def test_what_gathers_meanwhile_leaves_together(bus: Bus, publisher: Publisher) 
     assert publisher.flush(5)
     assert [[(batch, branch, type(m)) for batch, branch, m in publish] for publish in bus.publishes] == [
         [(BATCH, 1, Votes)],
-        [(BATCH, 3, Started), (BATCH, 2, Votes), (OTHER, 7, Votes), (BATCH, 5, Held)],
+        [(BATCH, 5, Started), (BATCH, 2, Votes), (OTHER, 7, Votes), (BATCH, 5, Held)],
     ]
     coalesced = bus.publishes[1][1][2]
     assert isinstance(coalesced, Votes)
     assert (coalesced.process, coalesced.items) == ("worker-1", (vote(2), vote(3), vote(4)))
+
+
+def test_a_vote_says_that_its_attempt_has_started(bus: Bus, publisher: Publisher) -> None:
+    """Unless somebody waits to be told that the start was heard."""
+    told = threading.Event()
+    bus.open.clear()
+    publisher.votes(OTHER, [vote(9)])
+    wait_until(lambda: not publisher._gathered, 5, what="the first to leave")
+    publisher.started(BATCH, start(1))
+    publisher.started(BATCH, start(2), told.set)
+    publisher.votes(BATCH, [vote(1), vote(2)])
+    bus.open.set()
+    assert publisher.flush(5) and told.is_set()
+    assert [[item.branch for item in m.items] for m in bus.said if isinstance(m, Started)] == [[2]]
+
+
+def test_a_busy_process_waits_for_company(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it has nothing more to do, a task has failed, or the time is up."""
+    monkeypatch.setattr(module, "TOGETHER", 60.0)
+    busy = threading.Event()
+    busy.set()
+    publisher = Publisher(bus, "worker-1", busy.is_set)
+    publisher.start()
+    for number in range(1, 4):
+        publisher.votes(BATCH, [vote(number)])
+        time.sleep(0.02)
+    assert not bus.publishes
+    busy.clear()
+    wait_until(lambda: bus.publishes, 5, what="what a process at rest had to say")
+    busy.set()
+    publisher.started(BATCH, start(4))
+    publisher.votes(BATCH, [vote(5, Failure(type="E", message="m"))])
+    wait_until(lambda: len(bus.publishes) == 2, 5, what="the failure")
+    monkeypatch.setattr(module, "TOGETHER", 0.01)
+    publisher.votes(BATCH, [vote(6)])
+    wait_until(lambda: len(bus.publishes) == 3, 5, what="a vote whose time is up")
+    publisher.stop()
+    assert [len(m.items) for m in bus.said if isinstance(m, Votes)] == [3, 1, 1]
 
 
 def test_nobody_waits(bus: Bus, publisher: Publisher) -> None:
@@ -166,7 +205,7 @@ def test_what_cannot_be_said_does_not_stop_the_rest(bus: Bus, publisher: Publish
 
 def test_it_shows_signs_of_life(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_TICK", 0.01)
-    publisher = Publisher(bus, "worker-1")
+    publisher = Publisher(bus, "worker-1", lambda: False)
     publisher.start()
     wait_until(lambda: bus.ticks >= 3, 5, what="ticks")
     publisher.stop()
