@@ -8,7 +8,7 @@ kind under ``t``. Nothing here does I/O.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,10 @@ UNSEEN = "."
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What a frame says of the whole batch: words for people, and the two states scripts look at."""
+    """What a frame says of the whole batch: words for people, and what scripts look at.
+
+    ``since`` and ``deadline`` are moments as ISO 8601 has them; ``phase`` is one of ``standing.PHASES``.
+    """
 
     state: str
     decision: str | None
@@ -30,17 +33,15 @@ class Head:
     why: str
     asked: str = ""
     ended: bool = False
+    phase: str = ""
+    since: str = ""
+    deadline: str = ""
+    left: str = ""
+    todo: str = ""
 
     def fields(self) -> dict[str, Any]:
         """As the frames carry it."""
-        return {
-            "state": self.state,
-            "decision": self.decision,
-            "counts": dict(self.counts),
-            "why": self.why,
-            "asked": self.asked,
-            "ended": self.ended,
-        }
+        return {**asdict(self), "counts": dict(self.counts)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,23 +9,28 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.contrib.postgres.aggregates import StringAgg
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import InterfaceError, OperationalError, connections
-from django.db.models import Case, CharField, F, OuterRef, QuerySet, Subquery, Value, When
-from django.db.models.functions import Cast, Concat, JSONObject
+from django.db.models import Case, CharField, Count, Exists, F, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models.functions import Cast, Concat, JSONObject, Now
 
+from coordination.journal.queries import HEARD_SECONDS
+from coordination.live import standing
 from coordination.live.frames import NOTHING, Head, Update, counts_by_letter
 from coordination.live.why import Facts, clock, why
-from coordination.models import Batch, Branch, OperatorRequest
-from coordination.protocol.states import BATCH_ENDED, LETTERS, BatchState, BranchState
+from coordination.models import Batch, Branch, Node, OperatorRequest
+from coordination.protocol.states import BATCH_ENDED, LETTERS, BatchState, BranchState, Decision
 
 T = TypeVar("T")
 
 _LETTER = Case(*(When(state=state, then=Value(letter)) for state, letter in LETTERS.items()), output_field=CharField())
+
+_DECIDED = (BatchState.COMMITTING, BatchState.ROLLING_BACK)
 
 
 def read(batch: UUID, since: int) -> Update | None:
@@ -55,6 +60,14 @@ def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
         .order_by("started")
         .values(what=JSONObject(number="number", started="started"))[:1]
     )
+    unfinished = (
+        branches.filter(state=BranchState.PREPARED)
+        .values("database")
+        .annotate(count=Count("pk"))
+        .order_by("database")
+        .values(what=JSONObject(name="database", count="count"))
+    )
+    heard = Node.objects.filter(heartbeat__gt=Now() - timedelta(seconds=HEARD_SECONDS)).order_by()
     asked = (
         OperatorRequest.objects.filter(batch=OuterRef("pk"), handled=None)
         .order_by("-id")
@@ -67,21 +80,43 @@ def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
             # The tasks are looked at only when there is something to find.
             changed=Case(When(seq__gt=since, then=Subquery(changed)), default=Value(""), output_field=CharField()),
             oldest=Case(When(state=BatchState.ACTIVE, then=Subquery(oldest)), default=None),
+            unfinished=Case(When(state__in=_DECIDED, then=ArraySubquery(unfinished)), default=None),
             asked=Subquery(asked),
+            heard=Exists(heard),
             queue=F("customer__queue"),
         )
         .values(
             *("seq", "tasks", "state", "decision", "reason", "waiting_for", "counts"),
-            *("changed", "oldest", "asked", "queue"),
+            *("created", "dispatched", "deadline", "decided", "ended"),
+            *("changed", "oldest", "unfinished", "asked", "heard", "queue"),
         )
     )
 
 
 def _head(row: dict[str, Any]) -> Head:
-    state = BatchState(row["state"])
+    facts, times = _facts(row), _times(row)
+    state, decision = facts.state, Decision(row["decision"]) if row["decision"] else None
+    unfinished = [(entry["name"], entry["count"]) for entry in row["unfinished"] or ()]
+    undecided = decision is None and state not in BATCH_ENDED
+    return Head(
+        state=state.value,
+        decision=decision.value if decision else None,
+        counts=counts_by_letter(row["counts"], row["tasks"]),
+        why=why(facts),
+        asked=_asked(row["asked"]),
+        ended=state in BATCH_ENDED,
+        phase=standing.phase(facts),
+        since=_iso(standing.since(state, times)),
+        deadline=_iso(times.deadline) if times.deadline and undecided else "",
+        left=standing.left_behind(facts, unfinished),
+        todo=standing.to_do(facts, times, row["heard"]),
+    )
+
+
+def _facts(row: dict[str, Any]) -> Facts:
     oldest = row["oldest"] and (row["oldest"]["number"], datetime.fromisoformat(row["oldest"]["started"]))
-    facts = Facts(
-        state=state,
+    return Facts(
+        state=BatchState(row["state"]),
         tasks=row["tasks"],
         counts={BranchState(name): count for name, count in row["counts"].items()},
         reason=row["reason"],
@@ -89,14 +124,20 @@ def _head(row: dict[str, Any]) -> Head:
         queue=row["queue"],
         oldest=oldest,
     )
-    return Head(
-        state=state.value,
-        decision=row["decision"],
-        counts=counts_by_letter(row["counts"], row["tasks"]),
-        why=why(facts),
-        asked=_asked(row["asked"]),
-        ended=state in BATCH_ENDED,
+
+
+def _times(row: dict[str, Any]) -> standing.Times:
+    return standing.Times(
+        created=row["created"],
+        dispatched=row["dispatched"],
+        deadline=row["deadline"],
+        decided=row["decided"],
+        ended=row["ended"],
     )
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _asked(request: dict[str, Any] | None) -> str:
