@@ -6,6 +6,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 PORTS = {"amqp": 5672, "amqps": 5671}
+LOCAL = "memory"
+"""The scheme of a bus within one process, which is Celery's too."""
 _TLS_OPTIONS = ("cafile", "certfile", "keyfile")
 
 
@@ -56,6 +58,11 @@ class Address:
         return options
 
 
+def is_local(url: str) -> bool:
+    """Whether ``url`` means the bus within this process (``memory://``): there is no broker, and no address."""
+    return url.startswith(f"{LOCAL}://")
+
+
 def read(url: str) -> Address:
     """The address in ``url``: ``amqp[s]://[user[:password]@]host[:port][/vhost]``, all parts percent-encoded.
 
@@ -70,7 +77,10 @@ def read(url: str) -> Address:
             "The broker's URL cannot be read: percent-encode what is special in user and password."
         ) from None
     if parts.scheme not in PORTS:
-        raise BadBrokerUrl(f"A broker's URL begins with amqp:// or amqps://, not {parts.scheme[:20]!r}.")
+        raise BadBrokerUrl(
+            f"A broker's URL begins with amqp:// or amqps:// (or is memory://, for one process "
+            f"that does everything), not {parts.scheme[:20]!r}."
+        )
     return Address(
         scheme=parts.scheme,
         host=parts.hostname or "localhost",

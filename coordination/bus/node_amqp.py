@@ -10,9 +10,10 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
 from . import address, topology
-from .node_consumer import PREFETCH, AmqpDelivery, QueueConsumer, StrayReader
+from .node_consumer import PREFETCH, AmqpDelivery, QueueConsumer
 from .node_link import CALL_TIMEOUT, Link, as_bus_error, close_channel
 from .port import BLOCKED, BatchChannel, BusError, Delivery, OnDelivery, OnLost, QueueLost
+from .stray_reader import StrayReader
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from .node_link import CALL_TIMEOUT, RETRY_FIRST, RETRY_MOST, Link, as_bus_error, close_channel
-from .port import BusError, Delivery
+from .port import BusError
 
 logger = logging.getLogger(__name__)
 
@@ -148,34 +148,6 @@ class QueueConsumer:
             self._on_delivery(AmqpDelivery(message))
         except Exception:
             logger.exception("A message of queue %s was not taken; it stays unacknowledged.", self._queue)
-
-
-class StrayReader:
-    """Hands strays to a coroutine function, as many at once as the consumer may hold."""
-
-    def __init__(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
-        self._on_delivery = on_delivery
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def __call__(self, delivery: AmqpDelivery) -> None:
-        task = asyncio.create_task(self._read(delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        """Cancel what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=0.5)
-
-    async def _read(self, delivery: AmqpDelivery) -> None:
-        try:
-            await self._on_delivery(delivery)
-        except Exception as error:
-            logger.warning("A stray was not answered, it goes back to its queue: %r", error, exc_info=True)
-            await asyncio.sleep(1)
-            await delivery.put_back()
 
 
 async def _quietly(call: Awaitable[object]) -> None:

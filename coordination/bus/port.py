@@ -1,14 +1,18 @@
-"""The two ports to the bus: :class:`NodeBus` for a node (asyncio), :class:`AgentBus` for a worker process (threads).
+"""The ports to the bus: :class:`NodeBus` for a node (asyncio), :class:`AgentBus` for a worker process (threads), and
+:class:`TaskPublisher` to Celery's broker, for a node's dispatching thread.
 
-RabbitMQ is behind :mod:`.node_amqp` and :mod:`.agent_amqp`; names of exchanges and queues are in :mod:`.topology`.
+RabbitMQ is behind :mod:`.node_amqp`, :mod:`.agent_amqp` and :mod:`.dispatch_amqp`; names of exchanges and queues are in
+:mod:`.topology`. Queues of this process are behind :mod:`.local_node`, :mod:`.local_agent` and :mod:`.local_dispatch`.
 One contract suite (``tests/contract``) holds every adapter to what is said here. Bodies are opaque bytes: encoding
 is :mod:`coordination.protocol.messages`'s.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
+
+import kombu
 
 BLOCKED = "the broker takes no messages: an alarm on its memory or disk (rabbitmqctl status says which)"
 """What a BusError says when the broker holds publishing back."""
@@ -147,3 +151,24 @@ class AgentBus(Protocol):
 
         A ``publish`` still under way in another thread ends with BusError.
         """
+
+
+TaskMessage = tuple[Mapping[str, Any], Mapping[str, Any], bytes | str]
+"""Headers, AMQP properties (``content_type``, ``delivery_mode``, ``correlation_id``, ``expiration`` …), body."""
+
+
+class TaskPublisher(Protocol):
+    """Publishes Celery's task messages, from one thread."""
+
+    def publish(self, queue: kombu.Queue, exchange: str, routing_key: str, messages: Iterable[TaskMessage]) -> None:
+        """Publish to ``exchange`` and wait until every message is confirmed.
+
+        ``queue`` (of Celery's ``app.amqp.queues``) is declared first, exactly as its workers declare it. Raises
+        BusError; some may have arrived.
+        """
+
+    def tick(self) -> None:
+        """Keep the connection alive: its thread calls this each second or two while idle. Never raises."""
+
+    def close(self) -> None:
+        """Close, by the thread that publishes. Never raises."""

@@ -15,7 +15,8 @@ from uuid import UUID
 from celery import current_app
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from coordination.bus.dispatch_amqp import TaskMessage, TaskPublisher
+from coordination.bus.choose import task_publisher
+from coordination.bus.port import TaskMessage, TaskPublisher
 from coordination.journal.pool import in_this_thread
 from coordination.participant.ticket import KEY, Ticket
 
@@ -65,7 +66,7 @@ class Dispatcher:
 
     def _open(self) -> TaskPublisher:
         if self._publisher is None:
-            self._publisher = TaskPublisher(str(current_app.conf.broker_write_url or current_app.conf.broker_url))
+            self._publisher = task_publisher(str(current_app.conf.broker_write_url or current_app.conf.broker_url))
         return self._publisher
 
     def _close(self) -> None:

@@ -14,7 +14,7 @@ from coordination.resources.postgresql import PostgreSQLResource
 from tests.conftest import SCRATCH
 from tests.contract.engines import ALIAS, INSTALLATION, PostgreSQLEngine
 from tests.contract.listening import Process
-from tests.contract.pairs import Pair, RabbitMQPair
+from tests.contract.pairs import LocalPair, Pair, RabbitMQPair
 from tests.services import PostgreSQL, RabbitMQ
 
 
@@ -27,10 +27,10 @@ def breakable_rabbitmq() -> Iterator[RabbitMQ]:
     server.stop()
 
 
-@pytest.fixture(params=["rabbitmq"])
+@pytest.fixture(params=["local", "rabbitmq"])
 def pair(request: pytest.FixtureRequest) -> Pair:
     """A pair of adapters."""
-    return RabbitMQPair(request.getfixturevalue(request.param))
+    return LocalPair() if request.param == "local" else RabbitMQPair(request.getfixturevalue("rabbitmq"))
 
 
 @pytest_asyncio.fixture

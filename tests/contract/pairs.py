@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from coordination.bus import topology
+from coordination.bus import local, topology
 from coordination.bus.choose import agent_bus, node_bus
 from coordination.bus.port import AgentBus, NodeBus
 from tests.services import RabbitMQ
@@ -44,3 +44,22 @@ class RabbitMQPair:
 
     def batch_queue_exists(self, batch: UUID) -> bool:
         return topology.batch_queue(batch) in self.server.queues()
+
+
+class LocalPair:
+    """Both sides in this process, on an exchange of their own."""
+
+    def __init__(self) -> None:
+        self.url = f"memory://{uuid4().hex}"
+
+    def node(self) -> NodeBus:
+        return node_bus(self.url)
+
+    def agent(self, process: str, aliases: Sequence[str] = ()) -> AgentBus:
+        return agent_bus(self.url, process, aliases)
+
+    def delete_batch_queue(self, batch: UUID) -> None:
+        local.exchange(self.url).delete(local.batch_queue(batch))
+
+    def batch_queue_exists(self, batch: UUID) -> bool:
+        return local.exchange(self.url).exists(local.batch_queue(batch))

@@ -1,4 +1,4 @@
-"""Publishing Celery's messages with confirms of our own: to a real broker, read as Celery's workers read them."""
+"""Publishing Celery's messages ourselves, read as Celery's workers read them: over a real broker, and in memory."""
 
 import time
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import celery
 import kombu
 import pytest
 
-from coordination.bus.dispatch_amqp import TaskMessage, TaskPublisher
-from coordination.bus.port import BusError
+from coordination.bus.choose import task_publisher
+from coordination.bus.port import BusError, TaskMessage, TaskPublisher
 from tests.services import RabbitMQ
 from tests.services.proxy import Proxy
 
@@ -22,17 +22,27 @@ def server(breakable_rabbitmq: RabbitMQ) -> RabbitMQ:
     return breakable_rabbitmq
 
 
+EITHER = pytest.mark.parametrize("url", ["memory://", ""], indirect=True, ids=["local", "rabbitmq"])
+
+
 @pytest.fixture
-def app(server: RabbitMQ) -> Iterator[celery.Celery]:
+def url(request: pytest.FixtureRequest) -> str:
+    """Celery's broker: RabbitMQ, unless the test says otherwise."""
+    given: str = getattr(request, "param", "")
+    return given or str(request.getfixturevalue("server").url)
+
+
+@pytest.fixture
+def app(url: str) -> Iterator[celery.Celery]:
     """Somebody's Celery application."""
-    app = celery.Celery("somebody", broker=server.url, set_as_current=False)
+    app = celery.Celery("somebody", broker=url, set_as_current=False)
     yield app
     app.close()
 
 
 @pytest.fixture
-def publisher(server: RabbitMQ) -> Iterator[TaskPublisher]:
-    publisher = TaskPublisher(server.url)
+def publisher(url: str) -> Iterator[TaskPublisher]:
+    publisher = task_publisher(url)
     yield publisher
     publisher.close()
 
@@ -72,6 +82,7 @@ def read(app: celery.Celery, queue: kombu.Queue) -> list[Any]:
     return found
 
 
+@EITHER
 def test_a_worker_finds_what_was_published(app: celery.Celery, publisher: TaskPublisher, queue: kombu.Queue) -> None:
     publisher.publish(queue, "", queue.name, messages(app, 1200))
     publisher.publish(queue, queue.exchange.name, queue.routing_key, messages(app, 1))
@@ -79,6 +90,7 @@ def test_a_worker_finds_what_was_published(app: celery.Celery, publisher: TaskPu
     assert read(app, queue) == [("somebody.add", [n, 1]) for n in [*range(1200), 0]]
 
 
+@EITHER
 def test_a_queue_declared_by_celery_is_the_same(
     app: celery.Celery, publisher: TaskPublisher, queue: kombu.Queue
 ) -> None:
@@ -125,7 +137,7 @@ def test_a_broker_that_dies_is_an_error_and_confirmed_tasks_survive(
 
 def test_a_broker_that_answers_nothing_is_given_up(app: celery.Celery, server: RabbitMQ, queue: kombu.Queue) -> None:
     with Proxy(server.port) as proxy:
-        publisher = TaskPublisher(server.url.replace(str(server.port), str(proxy.port)))
+        publisher = task_publisher(server.url.replace(str(server.port), str(proxy.port)))
         publisher.publish(queue, "", queue.name, messages(app, 1))
         proxy.black_hole()
         began = time.monotonic()
