@@ -1,4 +1,4 @@
-"""The socket of one batch's live page."""
+"""The sockets of live pages: what they have in common, and the one of a batch's page."""
 
 import asyncio
 import json
@@ -7,14 +7,15 @@ import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
 
 from coordination.live import frames
 from coordination.live.frames import NOTHING
 from coordination.live.hub import Feed, Hub, the_hub
 from coordination.live.permission import refusal
+from coordination.live.source import BatchSource, Source
 from coordination.live.viewer import Bye, Left, Viewer
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ MESSAGES_PER_SECOND = 20.0
 """How many messages a browser may send for long; it answers at most about ten frames a second."""
 BURST = 60.0
 PERMISSION_SECONDS = 60.0
-"""Seconds between two looks whether the viewer may still see the batch."""
+"""Seconds between two looks whether the viewer may still see what is shown."""
 HELLO_SECONDS = 10.0
 """How long a socket may stay open without saying ``hello``."""
 
@@ -35,14 +36,21 @@ TRY_LATER = 1013
 """The websocket protocol's own code for a server that cannot serve now."""
 
 
-class BatchConsumer(AsyncWebsocketConsumer):
-    """Sends a batch's frames to one browser, from the process's hub, while it may see the batch.
+class LiveConsumer(AsyncWebsocketConsumer):
+    """Sends the frames of one source to one browser, from the process's hub, while it may see them.
 
-    The browser says ``{"t": "hello", "batch": …, "have": seq}`` first and when it has lost its place, and
+    The browser says ``{"t": "hello", "have": seq}`` first and when it has lost its place, and
     ``{"t": "have", "seq": …}`` for each frame it has taken.
     """
 
     channel_layer_alias = ""  # hints come to the hub, once for all sockets
+
+    def look(self, session_key: str | None) -> Source | int:
+        """What the owner of that session sees here, or the code to close with. Runs in a reader's thread.
+
+        It is asked again each minute, so it reads the session anew.
+        """
+        raise NotImplementedError
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve the socket to its end, and leave nothing behind however it ends."""
@@ -71,17 +79,17 @@ class BatchConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Take the socket, or close it at once with the reason as its code: a handshake could not say it."""
-        self.batch: UUID = self.scope["url_route"]["kwargs"]["batch"]
+        seen: Source | int
         try:
-            code = await self._refusal()
+            seen = await self._look()
         except Exception as error:
             logger.warning("A live page is refused, its permission cannot be read: %s", error)
-            code = TRY_LATER
+            seen = TRY_LATER
         await self.accept()
-        if code is not None:
-            await self._bye(code)
+        if isinstance(seen, int):
+            await self._bye(seen)
             return
-        self._feed, self._viewer = self._hub.join(self.batch)
+        self._feed, self._viewer = self._hub.join(seen)
         self._tasks = [asyncio.create_task(self._send_frames()), asyncio.create_task(self._keep_checking())]
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -124,20 +132,30 @@ class BatchConsumer(AsyncWebsocketConsumer):
         while True:
             await asyncio.sleep(PERMISSION_SECONDS)
             with suppress(Exception):  # a journal that cannot be read sends no frames either
-                code = await self._refusal()
-                if code is not None:
-                    self._viewer.leave(code)
+                seen = await self._look()
+                if isinstance(seen, int):
+                    self._viewer.leave(seen)
 
-    async def _refusal(self) -> int | None:
-        """The code to refuse with, or None. Raises what reading the journal raises."""
-        session = self.scope.get("session")
-        work = partial(refusal, getattr(session, "session_key", None), self.batch)
-        return await self._hub.readers.run(work)
+    async def _look(self) -> Source | int:
+        """As :meth:`look`, of whoever opened the socket. Raises what reading the journal raises."""
+        # From the cookie itself: Channels' session would read the journal before we could say that it is away.
+        session_key = self.scope.get("cookies", {}).get(settings.SESSION_COOKIE_NAME)
+        return await self._hub.readers.run(partial(self.look, session_key))
 
     async def _bye(self, code: int) -> None:
         with suppress(Exception):  # the browser may be gone already
             await self.send(text_data=frames.bye(code))
             await self.close(code)
+
+
+class BatchConsumer(LiveConsumer):
+    """The socket of one batch."""
+
+    def look(self, session_key: str | None) -> Source | int:
+        """The batch, for members of its customer."""
+        batch = self.scope["url_route"]["kwargs"]["batch"]
+        code = refusal(session_key, batch)
+        return BatchSource(batch) if code is None else code
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class Picture:
         self._letters = [UNSEEN] * update.tasks
         self._put(update.changed)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the batch has its outcome."""
+        return self.head.ended
+
     def fits(self, update: Update) -> bool:
         """Whether ``update`` begins where the picture stands."""
         return update.since == self.seq and update.tasks == len(self._letters)

@@ -1,9 +1,9 @@
-"""One hub per web process: it looks into the journal for all who view a batch, once for all of them.
+"""One hub per web process: it looks into the journal for all who view the same, once for all of them.
 
-    feed    one per batch that somebody views: a picture, and who gets its frames
+    feed    one per batch (or other source) that somebody views: a picture, and who gets its frames
     hub     the feeds of this process, and the channel on which hints for any of them arrive
 
-Whoever views a batch costs a frame, not a query. Without hints a feed looks each second; a heartbeat is sent only
+One viewer more costs a frame, not a query. Without hints a feed looks each second; a heartbeat is sent only
 while the journal answers, so that a screen goes stale when what it shows may no longer be true.
 """
 
@@ -21,21 +21,21 @@ from channels.layers import get_channel_layer
 from django.utils import timezone
 
 from coordination.live import frames
-from coordination.live.frames import NOTHING, Picture, Update
-from coordination.live.hints import group_of
-from coordination.live.reading import Readers, read
+from coordination.live.frames import NOTHING
+from coordination.live.reading import Readers
+from coordination.live.source import BatchSource, Shown, Source
 from coordination.live.viewer import Bye, Viewer
 
 logger = logging.getLogger(__name__)
 
-Read = Callable[[UUID, int], Awaitable[Update | None]]
+Read = Callable[[int], Awaitable[Any]]
 
 GAP = 0.125
 """Seconds between two looks: at most eight frames a second, however many hints come."""
-POLL = 1.0
-"""Seconds after which an open batch is looked at without a hint."""
 POLL_ENDED = 5.0
-"""The same for a batch that has its outcome, which hardly changes any more."""
+"""Seconds after which what has ended, and hardly changes any more, is looked at without a hint."""
+RETRY = 1.0
+"""Seconds between two attempts to hear hints."""
 HEARTBEAT = 10.0
 """Seconds between two heartbeats, and between two renewals of the subscription to hints."""
 SILENCE = 30.0
@@ -45,21 +45,21 @@ LAYER_SECONDS = 2.0
 
 
 class Feed:
-    """The frames of one batch, for all its viewers in this process."""
+    """The frames of one source, for all its viewers in this process."""
 
-    def __init__(self, batch: UUID, read: Read, clock: Callable[[], float] = time.monotonic) -> None:
-        self.batch = batch
+    def __init__(self, source: Source, read: Read, clock: Callable[[], float] = time.monotonic) -> None:
+        self.source = source
         self.viewers: set[Viewer] = set()
         self._read = read
         self._clock = clock
         self._hint = asyncio.Event()
-        self._picture: Picture | None = None
+        self._picture: Shown | None = None
         self._looked = float("-inf")
         self._beat = clock()
         self._failing = False
 
     def hint(self) -> None:
-        """The batch may have changed: look soon."""
+        """It may have changed: look soon."""
         self._hint.set()
 
     def hello(self, viewer: Viewer, have: int) -> None:
@@ -85,15 +85,14 @@ class Feed:
             await self._look()
             self._tend()
             await asyncio.sleep(GAP)
-            ended = self._picture is not None and self._picture.head.ended
             with suppress(TimeoutError):
-                async with asyncio.timeout((POLL_ENDED if ended else POLL) - GAP):
+                async with asyncio.timeout(self._poll - GAP):
                     await self._hint.wait()
 
     async def _look(self) -> None:
         since = self._picture.seq if self._picture else NOTHING
         try:
-            update = await self._read(self.batch, since)
+            update = await self._read(since)
         except Exception as error:
             if not self._failing:
                 logger.warning("The journal cannot be read, screens go stale: %s", error, extra=self._extra)
@@ -108,16 +107,16 @@ class Feed:
         else:
             self._take(update)
 
-    def _take(self, update: Update) -> None:
+    def _take(self, update: Any) -> None:
         if self._picture is None:
-            self._picture = Picture(update)
+            self._picture = self.source.picture(update)
         elif self._picture.fits(update):
             frame = self._picture.apply(update)
             if frame is not None:
                 for viewer in self.viewers:
                     viewer.offer(frame)
         else:  # the journal is older than what we showed: begin again
-            self._picture = Picture(update)
+            self._picture = self.source.picture(update)
             for viewer in self.viewers:
                 viewer.offer(frames.resync())
         wanting = [viewer for viewer in self.viewers if viewer.wants_snapshot and viewer.has_room]
@@ -141,12 +140,16 @@ class Feed:
 
     @property
     def _is_fresh(self) -> bool:
-        ended = self._picture is not None and self._picture.head.ended
-        return self._clock() - self._looked < (POLL_ENDED if ended else POLL) + GAP
+        return self._clock() - self._looked < self._poll + GAP
+
+    @property
+    def _poll(self) -> float:
+        ended = self._picture is not None and self._picture.ended
+        return POLL_ENDED if ended else self.source.poll
 
     @property
     def _extra(self) -> dict[str, str]:
-        return {"batch": str(self.batch)}
+        return {"batch": self.source.name}
 
 
 class Hub:
@@ -154,19 +157,21 @@ class Hub:
 
     def __init__(self, readers: Readers | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.readers = readers or Readers()
-        self.feeds: dict[UUID, Feed] = {}
+        self.feeds: dict[Source, Feed] = {}
         self._clock = clock
-        self._tasks: dict[UUID, list[asyncio.Task[None]]] = {}
+        self._tasks: dict[Source, list[asyncio.Task[None]]] = {}
         self._channel: str | None = None
         self._listener: asyncio.Task[None] | None = None
 
-    def join(self, batch: UUID) -> tuple[Feed, Viewer]:
-        """A place in the feed of ``batch``, which is begun for its first viewer."""
+    def join(self, source: Source) -> tuple[Feed, Viewer]:
+        """A place in the feed of ``source``, which is begun for its first viewer."""
         viewer = Viewer(self._clock)
-        feed = self.feeds.get(batch)
+        feed = self.feeds.get(source)
         if feed is None:
-            feed = self.feeds[batch] = Feed(batch, self._read, self._clock)
-            self._tasks[batch] = [asyncio.create_task(feed.run()), asyncio.create_task(self._subscribe(batch))]
+            feed = self.feeds[source] = Feed(source, partial(self._read, source), self._clock)
+            self._tasks[source] = [asyncio.create_task(feed.run())]
+            if source.group is not None:
+                self._tasks[source].append(asyncio.create_task(self._subscribe(source.group)))
             if self._listener is None:
                 self._listener = asyncio.create_task(self._listen())
         feed.viewers.add(viewer)
@@ -175,24 +180,23 @@ class Hub:
     def leave(self, feed: Feed, viewer: Viewer) -> None:
         """Give the place up; a feed ends with its last viewer."""
         feed.viewers.discard(viewer)
-        if feed.viewers or self.feeds.get(feed.batch) is not feed:
+        if feed.viewers or self.feeds.get(feed.source) is not feed:
             return
-        del self.feeds[feed.batch]
-        for task in self._tasks.pop(feed.batch):
+        del self.feeds[feed.source]
+        for task in self._tasks.pop(feed.source):
             task.cancel()
         if not self.feeds and self._listener is not None:
             self._listener.cancel()
             self._listener = self._channel = None
 
-    async def _read(self, batch: UUID, since: int) -> Update | None:
-        return await self.readers.run(partial(read, batch, since))
+    async def _read(self, source: Source, since: int) -> Any:
+        return await self.readers.run(partial(source.read, since))
 
-    async def _subscribe(self, batch: UUID) -> None:
-        """Keep this process in the group of ``batch``, also over a restart of the channel layer."""
+    async def _subscribe(self, group: str) -> None:
+        """Keep this process in the group, also over a restart of the channel layer."""
         layer: Any = get_channel_layer()
         if layer is None:
             return
-        group = group_of(batch)
         try:
             while True:
                 with suppress(Exception):
@@ -214,12 +218,12 @@ class Hub:
             try:
                 self._channel = self._channel or await layer.new_channel()
                 message = await layer.receive(self._channel)
-                feed = self.feeds.get(UUID(str(message.get("batch"))))
+                feed = self.feeds.get(BatchSource(UUID(str(message.get("batch")))))
             except ValueError:
                 continue
             except Exception as error:
                 logger.debug("No hints for now, screens look by themselves: %s", error)
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(RETRY)
                 continue
             if feed is not None and message.get("type") == "batch.changed":
                 feed.hint()

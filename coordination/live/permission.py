@@ -1,4 +1,4 @@
-"""Whether whoever opened a socket may (still) look at a batch."""
+"""Who opened a socket, and whether they may (still) look at a batch."""
 
 from importlib import import_module
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ def refusal(session_key: str | None, batch: UUID) -> int | None:
 
     Reads the session anew, so it notices who has signed out, lost the membership, or changed the password.
     """
-    user = _user_of(session_key)
+    user = user_of(session_key)
     if not user.is_authenticated:
         return Bye.SIGN_IN
     if not Batch.objects.for_user(user).filter(pk=batch).exists():
@@ -36,7 +36,8 @@ def refusal(session_key: str | None, batch: UUID) -> int | None:
     return None
 
 
-def _user_of(session_key: str | None) -> Any:
+def user_of(session_key: str | None) -> Any:
+    """Whose session that is, as the journal has it now; an anonymous user if nobody's."""
     store = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     data = _SessionAsStored(store.load() if session_key else {})
     return get_user(cast(HttpRequest, SimpleNamespace(session=data)))

@@ -1,8 +1,4 @@
-"""Websocket addresses, for a project's ``asgi.py``.
-
-Wrap them in ``AllowedHostsOriginValidator`` and ``AuthMiddlewareStack``: the first refuses other sites' pages at the
-handshake, the second brings the session that permission is read from.
-"""
+"""The websocket address of a batch's page; ``coordination.web.routing`` has all of them."""
 
 from django.urls import path
 

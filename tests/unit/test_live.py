@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import CookieMiddleware
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
 from django.db import connections
@@ -170,7 +170,7 @@ def cookie_of(username: str, member_of: Customer | None = None) -> str:
 
 def socket(batch: UUID, cookie: str = "", origin: str = "http://localhost") -> WebsocketCommunicator:
     """A browser's socket, through what the site wraps its addresses in."""
-    application = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+    application = AllowedHostsOriginValidator(CookieMiddleware(URLRouter(websocket_urlpatterns)))
     headers = [(b"origin", origin.encode()), (b"host", b"localhost"), (b"cookie", cookie.encode())]
     return WebsocketCommunicator(application, f"/ws/batch/{batch}/", headers)
 
@@ -256,6 +256,16 @@ async def test_a_journal_that_was_away_is_followed_again(batch: Batch, postgres:
     assert (await frame(browser))["c"] == [[1, "r"]]
     await browser.disconnect()
     await sync_to_async(connections.close_all)()
+
+
+async def test_while_the_journal_is_away_a_browser_is_told_to_try_later(batch: Batch, postgres: PostgreSQL) -> None:
+    member = await sync_to_async(cookie_of)("ana", batch.customer)
+    await sync_to_async(postgres.stop)("immediate")
+    try:
+        assert await refusal_of(socket(batch.pk, member)) == [consumers.TRY_LATER, consumers.TRY_LATER]
+    finally:
+        await sync_to_async(postgres.start)()
+        await sync_to_async(connections.close_all)()
 
 
 async def test_a_browser_that_says_too_much_is_let_go(batch: Batch) -> None:
