@@ -7,8 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-IDLE_SECONDS = 15.0
-"""A database connection of ours that was not used for so long is closed."""
+IDLE_SECONDS = 10.0
+"""A database connection of ours that was not used for so long is closed, when its database is next looked at for
+orphans."""
 
 
 def installation() -> str:
