@@ -9,6 +9,7 @@ import amqp
 
 from coordination.bus import topology
 from coordination.participant.ticket import KEY, Ticket
+from coordination.protocol import gid as gids
 from coordination.protocol.messages import (
     Decided,
     Message,
@@ -88,6 +89,14 @@ class Manager:
     def starts(self) -> list[StartedItem]:
         """All starts so far."""
         return [item for message in self.heard if isinstance(message, Started) for item in message.items]
+
+    @property
+    def attempts(self) -> dict[str, int | None]:
+        """Attempts by token, with Celery's retries; a vote that was there before its start had left says both."""
+        known: dict[str, int | None] = dict.fromkeys(
+            parts.token for vote in self.votes if (parts := gids.parse(vote.gid)) is not None
+        )
+        return known | {start.token: start.retries for start in self.starts}
 
     @property
     def ends(self) -> dict[str, ResolvedItem]:

@@ -30,7 +30,7 @@ def test_a_hundred_tasks_vote_and_are_committed(worker: Process, site: Site, man
     assert {vote.vote for vote in votes} == {Decision.COMMIT}
     assert len(prepared(site, manager)) == 100
     assert rows(site, manager) == 0
-    assert len(manager.starts) == 100
+    assert len(manager.attempts) == 100
     evidence = votes[0].evidence
     assert evidence is not None and evidence["rows"] == 10
     print("work_ms, prepare_ms of the last:", votes[-1].evidence)

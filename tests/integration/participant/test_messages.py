@@ -18,7 +18,7 @@ def test_a_second_message_votes_for_what_is_prepared(worker: Process, site: Site
     manager.wait(lambda: len(manager.votes) == 2)
     first, second = manager.votes
     assert (first.gid, first.proof) == (second.gid, second.proof)
-    assert len(manager.starts) == 1 and prepared(site, manager) == [first.gid]
+    assert len(manager.attempts) == 1 and prepared(site, manager) == [first.gid]
     manager.decide(Decision.COMMIT, manager.votes)
     manager.wait(lambda: manager.ends)
     assert rows(site, manager) == 1
@@ -50,7 +50,7 @@ def test_a_batch_that_is_over_starts_no_more_tasks(worker: Process, site: Site, 
     time.sleep(1)
     manager.decide(Decision.ROLLBACK, manager.votes)
     manager.wait(lambda: manager.ends)
-    assert len(manager.starts) == 1
+    assert len(manager.attempts) == 1
     assert prepared(site, manager) == []
     everything_acknowledged(site, manager)
 
