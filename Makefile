@@ -1,3 +1,4 @@
+# make demo    the whole product in one process on http://127.0.0.1:8000 (PORT= changes it), with nothing installed first
 # make test    everything a change must pass: lint, types, layers, tests (installs what is missing)
 # make lint    only the first three
 # make bench   our batch against bare Celery groups and a hand-written chord, on real RabbitMQ and PostgreSQL
@@ -5,9 +6,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DEMO_STAMP := .venv/.installed-for-the-demo
+PORT ?= 8000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: test lint bench venv packages
+.PHONY: demo test lint bench venv packages
+
+# First of all targets, so what make alone does. exec: a signal to make reaches the process that has to hear it.
+demo: $(DEMO_STAMP)
+	@PORT=$(PORT) exec $(BIN)/python manage.py demo
 
 test: packages lint
 	$(BIN)/python -m pytest --session-timeout=1800 $(PYTEST_ARGS)
@@ -23,8 +30,19 @@ bench: packages venv
 venv: $(STAMP)
 
 # Again only when a requirements file has changed: the stamp holds their contents.
-$(STAMP): requirements.txt requirements-embedded.txt requirements-dev.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(DEMO_STAMP): requirements.txt requirements-embedded.txt | $(BIN)/python
+	@if ! cat $^ | cmp -s - $@; then \
+	    echo "Installing packages into .venv (a minute or so, the first time) …"; \
+	    $(BIN)/python -m pip install -q -r requirements-embedded.txt && cat $^ > $@; else touch $@; fi
+
+# A virtual environment that could not be made to its end is taken away again, or the next run would believe in it.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or newer is needed; say which one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making a virtual environment in .venv …"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+$(STAMP): requirements.txt requirements-embedded.txt requirements-dev.txt | $(BIN)/python
 	@if ! cat $^ | cmp -s - $@; then $(BIN)/python -m pip install -q -r requirements-dev.txt && cat $^ > $@; else touch $@; fi
 
 # RabbitMQ and Redis for the tests, which start their own private servers from these programs.

@@ -6,15 +6,17 @@ import sys
 
 
 def main() -> None:
-    """Hand the command line to Django."""
+    """Hand the command line to Django; without services, in the home."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator_site.settings")
     try:
         from django.core.management import execute_from_command_line
+
+        from orchestrator_site import entering
     except ImportError as error:
         raise SystemExit(
             f"{error}. Install the requirements (pip install -r requirements.txt) and run me with that Python."
         ) from error
-    execute_from_command_line(sys.argv)
+    sys.exit(entering.run(sys.argv, execute_from_command_line))
 
 
 if __name__ == "__main__":

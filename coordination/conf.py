@@ -76,6 +76,15 @@ def sweep_seconds() -> float:
     return float(_setting("COORDINATION_SWEEP_SECONDS", 5))
 
 
+def host() -> str:
+    """``COORDINATION_HOST``: dotted path of what lets a command that waits for a batch run it in its own process.
+
+    Default: none. It is for installations where no managers and workers run by themselves; see
+    :class:`coordination.management.hosting.Host` for what it must be.
+    """
+    return str(_setting("COORDINATION_HOST", ""))
+
+
 def public_url() -> str:
     """``COORDINATION_PUBLIC_URL``: the address people use, without a slash at the end, for links. Default: none."""
     return str(_setting("COORDINATION_PUBLIC_URL", "")).rstrip("/")

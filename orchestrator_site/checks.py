@@ -22,20 +22,22 @@ EXAMPLES = {
 }
 
 
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(f"{name}={EXAMPLES[name]}" for name in names)
+
+
 def problems(environment: Environment) -> list[CheckMessage]:
     """All that is wrong with `environment`, most basic first; empty if the site can run."""
     found: list[CheckMessage] = [
         Error(f"{name} cannot be used: {why}.", hint=f"Correct {name}.", id="orchestrator_site.E002")
         for name, why in environment.unreadable.items()
     ]
+    if environment.embedded:
+        return found  # the home has all that is asked for below
     missing = environment.missing_services
     if missing:
-        examples = ", ".join(f"{name}={EXAMPLES[name]}" for name in missing)
-        if environment.has_services:
-            text = f"Half a configuration: {' and '.join(missing)} missing, while the others are set."
-        else:
-            text = "No services are configured."
-        return [*found, Error(text, hint=f"Set {examples}.", id="orchestrator_site.E001")]
+        text = f"Half a configuration: {' and '.join(missing)} missing, while the others are set."
+        return [*found, Error(text, hint=f"Set {_examples(missing)}.", id="orchestrator_site.E001")]
     if not environment.secret_key:
         found.append(
             Error(
@@ -74,7 +76,15 @@ def check_environment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
 
 
 def refuse_to_start() -> None:
-    """Raise `ImproperlyConfigured`, saying all that is wrong, unless the environment is complete."""
+    """Raise `ImproperlyConfigured`, saying all that is wrong, unless this process can run the site."""
     found = problems(settings.ENVIRONMENT)
+    if settings.HOME is not None and not settings.HOME.is_open:
+        found.append(
+            Error(
+                "No services are configured, and without them one process does everything.",
+                hint=f"Start it by `make demo` (manage.py demo), or set {_examples(list(EXAMPLES))}.",
+                id="orchestrator_site.E006",
+            )
+        )
     if found:
         raise ImproperlyConfigured(" ".join(f"{problem.msg} {problem.hint}" for problem in found))

@@ -9,13 +9,18 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import environ
 
+from orchestrator_site.home import DATABASES, database
+
 SERVICES = ("AMQP_URL", "DATABASE_URL", "REDIS_URL")
 TRUE = {"1", "true", "yes", "on"}
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_PORT = 8000
 
 DatabaseConfig = dict[str, Any]
 
@@ -37,7 +42,8 @@ class Environment:
     allowed_hosts: tuple[str, ...] = ()
     csrf_trusted_origins: tuple[str, ...] = ()
     apps: tuple[str, ...] = ("demo",)
-    home: str = ""
+    home: Path = PROJECT / "var"
+    port: int = DEFAULT_PORT
     result_backend: str = "django-db"
     log_level: str = "INFO"
     journal: DatabaseConfig = field(default_factory=dict)
@@ -53,6 +59,11 @@ class Environment:
     def has_services(self) -> bool:
         """Whether any of the three services is named."""
         return len(self.missing_services) < len(SERVICES)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether everything runs in one process with databases in the home: no service is named."""
+        return not self.has_services
 
     @property
     def websocket_origin(self) -> str:
@@ -76,15 +87,22 @@ def read(variables: Mapping[str, str] = os.environ) -> Environment:
     def several(name: str, default: str = "") -> tuple[str, ...]:
         return tuple(part.strip() for part in variables.get(name, default).split(",") if part.strip())
 
-    public_url = text("PUBLIC_URL", "http://localhost:8000").rstrip("/")
+    embedded = not any(text(name) for name in SERVICES)
+    port = _port(text("PORT", str(DEFAULT_PORT)), unreadable) if embedded else DEFAULT_PORT
+    default_url = f"http://127.0.0.1:{port}" if embedded else "http://localhost:8000"
+    public_url = text("PUBLIC_URL", default_url).rstrip("/")
     if urlsplit(public_url).scheme not in {"http", "https"} or not urlsplit(public_url).hostname:
         unreadable["PUBLIC_URL"] = "it must be the address people use, such as https://batches.example.com"
-        public_url = "http://localhost:8000"
+        public_url = default_url
     local = ("localhost", "127.0.0.1", "[::1]")
     hosts = several("ALLOWED_HOSTS") or tuple(dict.fromkeys((urlsplit(public_url).hostname or "localhost", *local)))
 
+    home = Path(os.path.abspath(os.path.expanduser(text("ORCHESTRATOR_HOME", str(PROJECT / "var")))))
     journal: DatabaseConfig = {}
-    if url := text("DATABASE_URL"):
+    targets = _targets(text("TARGET_DATABASES"), unreadable)
+    if embedded:
+        journal, targets = _databases_of(home, targets, unreadable)
+    elif url := text("DATABASE_URL"):
         journal = _database("DATABASE_URL", url, unreadable)
         if journal and journal["ENGINE"] != "django.db.backends.postgresql":
             unreadable["DATABASE_URL"] = "the journal needs PostgreSQL, as postgresql://user:password@host:5432/name"
@@ -105,13 +123,31 @@ def read(variables: Mapping[str, str] = os.environ) -> Environment:
         allowed_hosts=hosts,
         csrf_trusted_origins=several("CSRF_TRUSTED_ORIGINS"),
         apps=several("COORDINATION_APPS", "demo"),
-        home=text("ORCHESTRATOR_HOME"),
+        home=home,
+        port=port,
         result_backend=text("CELERY_RESULT_BACKEND", "django-db"),
         log_level=level,
         journal=journal,
-        targets=_targets(text("TARGET_DATABASES"), unreadable),
+        targets=targets,
         unreadable=unreadable,
     )
+
+
+def _port(text: str, unreadable: dict[str, str]) -> int:
+    if re.fullmatch(r"\d{1,5}", text) and 0 < int(text) < 65536:
+        return int(text)
+    unreadable["PORT"] = "it must be a number from 1 to 65535"
+    return DEFAULT_PORT
+
+
+def _databases_of(
+    home: Path, targets: dict[str, DatabaseConfig], unreadable: dict[str, str]
+) -> tuple[DatabaseConfig, dict[str, DatabaseConfig]]:
+    """The home's journal and targets."""
+    if targets:
+        unreadable["TARGET_DATABASES"] = "without the services only the home's own databases are used; take it out"
+    ours = {alias: database(home, alias) for alias in DATABASES}
+    return ours.pop("default"), ours
 
 
 def _targets(text: str, unreadable: dict[str, str]) -> dict[str, DatabaseConfig]:

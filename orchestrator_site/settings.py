@@ -5,23 +5,28 @@ Importing it never fails for want of a variable. What is missing or contradictor
 checks.
 """
 
-from pathlib import Path
+import secrets
 from typing import Any
 
 from csp.constants import NONE, SELF
 
 from orchestrator_site import environment
+from orchestrator_site.home import home_in
 
 ENVIRONMENT = environment.read()
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = environment.PROJECT
+# Without services everything is kept here; with them only what is the process's own.
+ORCHESTRATOR_HOME = ENVIRONMENT.home
+HOME = home_in(ORCHESTRATOR_HOME) if ENVIRONMENT.embedded else None
 
 # The site and who reaches it.
 SECRET_KEY = ENVIRONMENT.secret_key
+if HOME is not None and not SECRET_KEY:
+    SECRET_KEY = HOME.secret_key or secrets.token_urlsafe(50)  # nobody has been in the home yet: nothing is signed
 DEBUG = ENVIRONMENT.debug
 ALLOWED_HOSTS = list(ENVIRONMENT.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.csrf_trusted_origins)
 PUBLIC_URL = ENVIRONMENT.public_url
-ORCHESTRATOR_HOME = Path(ENVIRONMENT.home) if ENVIRONMENT.home else BASE_DIR / "var"
 
 INSTALLED_APPS = [
     "orchestrator_site.apps.OrchestratorSiteConfig",
@@ -64,6 +69,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "orchestrator_site.context.demo",
             ],
         },
     },
@@ -105,10 +111,11 @@ DATABASES["default"] = _database(ENVIRONMENT.journal) if ENVIRONMENT.journal els
 DATABASE_ROUTERS = ["orchestrator_site.routers.SiteRouter"]
 
 # Coordination.
-COORDINATION_INSTALLATION = ENVIRONMENT.installation
+COORDINATION_INSTALLATION = ENVIRONMENT.installation or (HOME.installation if HOME else "")
 COORDINATION_DATABASES = {alias: {"two_phase": "require"} for alias in ENVIRONMENT.targets}
-COORDINATION_BROKER_URL = ENVIRONMENT.amqp_url
-COORDINATION_PUBLIC_URL = PUBLIC_URL
+COORDINATION_BROKER_URL = ENVIRONMENT.amqp_url or "memory://"
+COORDINATION_PUBLIC_URL = (HOME and HOME.the_host().get("url")) or PUBLIC_URL
+COORDINATION_HOST = "orchestrator_site.embedded.Host" if HOME else ""
 COORDINATION_APPS = list(ENVIRONMENT.apps)
 
 # Channels.
@@ -123,7 +130,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 }
 
 # Celery, for the site's own workers. What makes a branch safe is set on our tasks by `coordination`, not here.
-CELERY_BROKER_URL = ENVIRONMENT.amqp_url or "memory://"
+CELERY_BROKER_URL = ENVIRONMENT.amqp_url or "memory://localhost//"
 CELERY_TASK_SERIALIZER = "json"
 CELERY_RESULT_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -143,9 +150,9 @@ CELERY_BROKER_HEARTBEAT = 10
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # the default gives up, and the worker exits, after 100
 CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {"confirm_publish": True, "connect_timeout": 5, "read_timeout": 10, "write_timeout": 10}
-    if ENVIRONMENT.amqp_url
-    else {}
+    {"polling_interval": 0.02}  # seconds; in memory nothing tells a waiting worker that there is a message
+    if HOME
+    else {"confirm_publish": True, "connect_timeout": 5, "read_timeout": 10, "write_timeout": 10}
 )
 
 # Static files: found where the apps keep them, so nothing has to be collected first.
@@ -190,11 +197,15 @@ if ENVIRONMENT.secure:
 # HSTS is promised for our own host only: its subdomains and the preload list are their owner's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-# Logging: sentences, on stderr.
+# Logging: sentences, on stderr. In the embedded stack people watch it: two lines a task would hide what they look for.
+EMBEDDED_LOGGERS: dict[str, Any] = (
+    {"celery": {"level": "WARNING"}, "celery.app.trace": {"filters": ["errors_of_batches"]}} if HOME else {}
+)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "filters": {"errors_of_batches": {"()": "orchestrator_site.quiet.ErrorsOfBatches"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": ENVIRONMENT.log_level},
     "loggers": {
@@ -205,5 +216,6 @@ LOGGING = {
         "aio_pika": {"level": "WARNING"},
         "aiormq": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        **EMBEDDED_LOGGERS,
     },
 }

@@ -6,12 +6,16 @@ import time
 import uuid
 from typing import Any
 
+from django.db import DEFAULT_DB_ALIAS, connections
+
 from coordination.errors import UnknownBatch
-from coordination.journal import queries
+from coordination.journal import queries, requests
 from coordination.journal.queries import BatchStatus
 from coordination.management.base import Command, Exit, Failed, length_of_time
+from coordination.management.hosting import Host, hosting
 from coordination.management.progress import Shown, counted, progress
-from coordination.protocol.states import BatchState
+from coordination.management.who import who
+from coordination.protocol.states import BatchState, Decision
 
 NODE_CHECK_SECONDS = 5.0
 ENDS = {
@@ -37,24 +41,55 @@ class WaitingCommand(Command):
         """Wait until ``batch`` has ended, print the result and end with the exit code that says how."""
         seconds = timeout.total_seconds() if timeout is not None else None
         shown = progress()
-        nodes = _Nodes()
-        last: BatchStatus | None = None
         try:
-            for last in queries.watch(batch, seconds):
-                shown.show(last)
-                if not last.has_ended:
-                    nodes.look(shown)
-        except KeyboardInterrupt:
-            raise Failed(Exit.INTERRUPTED, f"Interrupted; batch {batch} goes on. {_how_to_watch(batch)}") from None
+            with hosting() as host:
+                last = self._follow(batch, host, shown, seconds)
         finally:
             shown.close()
-        if last is None:
-            raise UnknownBatch(id=str(batch))
         self.print_result(last, as_json=as_json)
         if not last.has_ended:
             raise self._time_up(last, seconds or 0.0)
         if ENDS[last.state] is not Exit.DONE:
             raise Failed(ENDS[last.state], f"Batch {batch} is {last.state}: {last.reason}", said=True)
+
+    def _follow(self, batch: uuid.UUID, host: Host, shown: Shown, seconds: float | None) -> BatchStatus:
+        """Watch until the end or ``seconds``. Where this process is what runs the batch, only its end will do."""
+        nodes = _Nodes()
+        last: BatchStatus | None = None
+        try:
+            for last in queries.watch(batch, seconds):
+                shown.show(last)
+                if not last.has_ended and not host.take():
+                    nodes.look(shown)
+        except KeyboardInterrupt:
+            if not host.take():
+                raise Failed(Exit.INTERRUPTED, f"Interrupted; batch {batch} goes on. {_how_to_watch(batch)}") from None
+            return self._cancel(batch, host, shown, "Interrupted")
+        if last is None:
+            raise UnknownBatch(id=str(batch))
+        if last.has_ended or not host.take():
+            return last
+        return self._cancel(batch, host, shown, f"Not ended within {seconds:g} s")
+
+    def _cancel(self, batch: uuid.UUID, host: Host, shown: Shown, why: str) -> BatchStatus:
+        """Cancel a batch that ends with this process, and wait for its end."""
+        shown.note(f"{why}: cancelling the batch and waiting for its end, because nothing else here would run it.")
+        connections[DEFAULT_DB_ALIAS].close()  # an interrupt may have left it in the middle of a statement
+        try:
+            requests.cancel(batch, by=who(), why=why)
+            host.wake()
+            for last in queries.watch(batch):
+                shown.show(last)
+                host.take()
+        except KeyboardInterrupt:
+            raise Failed(
+                Exit.INTERRUPTED,
+                f"Interrupted again: batch {batch} has not ended. `make demo` or manage.py wait_batch {batch} carries "
+                "it on.",
+            ) from None
+        too_late = last.decision is not Decision.ROLLBACK
+        shown.note("Too late to cancel it: it had been decided." if too_late else "The batch is cancelled.")
+        return last
 
     def print_result(self, status: BatchStatus, *, as_json: bool) -> None:
         """The result, on stdout."""

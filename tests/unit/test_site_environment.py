@@ -1,10 +1,15 @@
 """What the site makes of its environment: half a configuration is refused, with the remedy."""
 
+import re
+from pathlib import Path
+
 import pytest
 from django.core.checks import CheckMessage
+from django.core.exceptions import ImproperlyConfigured
 
-from orchestrator_site.checks import problems
+from orchestrator_site.checks import problems, refuse_to_start
 from orchestrator_site.environment import read
+from orchestrator_site.home import Home, socket_folder
 from orchestrator_site.routers import SiteRouter
 
 COMPLETE = {
@@ -35,11 +40,32 @@ def test_half_a_configuration_names_what_is_missing(missing: str) -> None:
     assert problem.hint and problem.hint.startswith(f"Set {missing}=")
 
 
-def test_no_configuration_at_all_says_what_to_set() -> None:
-    [problem] = problems(read({}))
-    assert problem.id == "orchestrator_site.E001"
+def test_without_any_service_all_is_in_the_home() -> None:
+    embedded = read({"ORCHESTRATOR_HOME": "/somewhere/a home"})
+    assert problems(embedded) == []
+    assert (embedded.journal["NAME"], embedded.journal["HOST"]) == ("journal", "/somewhere/a home/run")
+    assert sorted(embedded.targets) == ["demo_crm", "demo_ledger", "demo_warehouse"]
+    assert read({"PORT": "8123"}).public_url == "http://127.0.0.1:8123"
+
+
+@pytest.mark.parametrize("changes", [{"PORT": "http"}, {"PORT": "65536"}, {"TARGET_DATABASES": "a=postgresql://h/x"}])
+def test_what_the_home_cannot_do_is_said(changes: dict[str, str]) -> None:
+    [problem] = problems(read(changes))
+    assert problem.id == "orchestrator_site.E002" and next(iter(changes)) in problem.msg
+
+
+@pytest.mark.parametrize("folder", ["/" + "long/" * 20, "/a,b", '/a"b'])
+def test_a_home_whose_path_cannot_be_a_sockets_has_it_elsewhere(folder: str) -> None:
+    assert re.fullmatch(r"/tmp/orchestrator-[0-9a-f]{16}", str(socket_folder(Path(folder))))
+    assert socket_folder(Path(folder)) != socket_folder(Path(folder + "2"))
+
+
+def test_web_and_worker_of_nothing_refuse_to_start(settings) -> None:
+    settings.HOME = Home(Path("/nobody/is/in/it"))
+    with pytest.raises(ImproperlyConfigured, match="make demo") as refused:
+        refuse_to_start()
     for name in ("AMQP_URL", "DATABASE_URL", "REDIS_URL"):
-        assert f"{name}=" in (problem.hint or "")
+        assert f"{name}=" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +109,7 @@ def test_a_secret_key_may_begin_with_a_dollar() -> None:
 
 def test_the_public_url_says_who_may_call_and_whether_cookies_are_secure() -> None:
     plain, secure = read({}), read({"PUBLIC_URL": "https://batches.example.com/"})
-    assert not plain.secure and plain.allowed_hosts == ("localhost", "127.0.0.1", "[::1]")
+    assert not plain.secure and plain.allowed_hosts == ("127.0.0.1", "localhost", "[::1]")
     assert secure.secure and secure.allowed_hosts[0] == "batches.example.com"
     assert secure.websocket_origin == "wss://batches.example.com"
     assert read({"ALLOWED_HOSTS": "a.example, b.example"}).allowed_hosts == ("a.example", "b.example")

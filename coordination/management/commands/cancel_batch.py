@@ -11,6 +11,7 @@ from coordination.journal import queries, requests
 from coordination.journal.wake import wake_nodes
 from coordination.management.base import Command as OurCommand
 from coordination.management.base import Exit, Failed, length_of_time
+from coordination.management.hosting import Host, hosting
 from coordination.management.who import who
 from coordination.models import OperatorRequest
 
@@ -44,15 +45,24 @@ class Command(OurCommand):
         if options["no_wait"] and request.handled is None:
             self.stdout.write("Asked")
             return
-        until = time.monotonic() + options["timeout"].total_seconds()
+        with hosting() as host:
+            self._wait(request, host, time.monotonic() + options["timeout"].total_seconds())
+        self._say(request)
+
+    def _wait(self, request: OperatorRequest, host: Host, until: float) -> None:
+        """Until the request is handled, and where this process is what handles it, until the batch has ended."""
         while request.handled is None:
+            host.take()
             if time.monotonic() > until:
                 raise Failed(
-                    Exit.UNDECIDED, f"Not answered yet; the request stands. See manage.py show_batch {batch.pk}"
+                    Exit.UNDECIDED,
+                    f"Not answered yet; the request stands. See manage.py show_batch {request.batch_id}",
                 )
             time.sleep(0.1)
             request.refresh_from_db()
-        self._say(request)
+        if host.take():
+            for _ in queries.watch(request.batch_id, max(until - time.monotonic(), 0)):
+                pass
 
     def _say(self, request: OperatorRequest) -> None:
         if request.result.startswith("Too late"):

@@ -13,6 +13,7 @@ from coordination.journal import queries
 from coordination.journal.launch import Launched, Request, record
 from coordination.journal.wake import wake_nodes
 from coordination.management.base import Exit, Failed, length_of_time
+from coordination.management.hosting import hosting
 from coordination.management.waiting import WaitingCommand
 from coordination.management.who import who
 
@@ -26,6 +27,9 @@ exit codes:
   5    MIXED, or --timeout passed and the decision is not carried out everywhere
   6    the idempotency key belongs to another request
   130  interrupted; the batch goes on
+
+Where nothing else runs batches (no services, and no `make demo` running), the command does so itself until its batch
+has ended: --no-wait is refused with 2, Ctrl-C and --timeout cancel the batch, and the exit code is how it ended.
 """
 
 
@@ -67,6 +71,13 @@ class Command(WaitingCommand):
         self.add_waiting_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["no_wait"]:
+            with hosting() as host:
+                if host.alone():
+                    raise Failed(
+                        Exit.WRONG_REQUEST,
+                        "Nothing was launched: nothing here would run it. Start `make demo` first, or drop --no-wait.",
+                    )
         launched = self._launch(options)
         if options["no_wait"]:
             self.print_result(queries.status(launched.id), as_json=options["json"])
