@@ -39,3 +39,12 @@ def test_both_outcomes(customers: Site, site: Site) -> None:
     assert [rows(site, batch) for batch in ids] == [0, 1000]
     assert set(attempts(site, ids[1]).values()) == {1}
     nothing_left(site, *ids)
+
+
+def test_the_loop_keeps_its_time_while_two_thousand_tasks_run(customers: Site, site: Site) -> None:
+    (done,) = run(site, {"tasks": 2000, "fail_at": 0})
+    print(f"2,000 tasks took {done['seconds']:g} s; the loop was {done['lag']:g} ms late at worst")
+    assert done["summary"]["state"] == "COMMITTED"
+    assert rows(site, done["summary"]["id"]) == 20_000
+    assert done["lag"] < 200
+    nothing_left(site, done["summary"]["id"])

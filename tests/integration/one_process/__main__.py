@@ -40,8 +40,8 @@ class Worker(WorkController):
         self.ready.set()
 
 
-def start_worker() -> None:
-    """Start a worker with four threads for tasks; returns when it takes tasks."""
+def start_worker() -> Worker:
+    """A worker with four threads for tasks, which takes tasks."""
     Worker.ready = threading.Event()
     worker = Worker(
         app=app, pool="threads", concurrency=4, hostname="one@process", prefetch_multiplier=16,
@@ -50,6 +50,7 @@ def start_worker() -> None:
     threading.Thread(target=worker.start, daemon=True).start()
     if not Worker.ready.wait(20):
         raise TimeoutError("the worker did not start")
+    return worker
 
 
 class Lag:
@@ -70,7 +71,7 @@ async def main(batches: list[dict[str, Any]]) -> None:
     lag = Lag()
     tasks = [asyncio.create_task(node.handle()), asyncio.create_task(lag.watch())]
     await ready.wait()
-    await asyncio.to_thread(start_worker)
+    worker = await asyncio.to_thread(start_worker)
     for params in batches:
         lag.worst, began = 0.0, time.monotonic()
         batch = await alaunch("acme", "demo", params, by="a test")
@@ -81,6 +82,7 @@ async def main(batches: list[dict[str, Any]]) -> None:
     node.stop.set()
     await tasks[0]
     tasks[1].cancel()
+    await asyncio.to_thread(worker.stop)
     await asyncio.to_thread(stop_agent)
 
 
