@@ -24,12 +24,15 @@ from coordination.live import standing
 from coordination.live.frames import NOTHING, Head, Update, counts_by_letter
 from coordination.live.why import Facts, clock, why
 from coordination.models import Batch, Branch, Node, OperatorRequest
+from coordination.protocol.messages import cut
 from coordination.protocol.states import BATCH_ENDED, LETTERS, BatchState, BranchState, Decision
 
 T = TypeVar("T")
 
 _LETTER = Case(*(When(state=state, then=Value(letter)) for state, letter in LETTERS.items()), output_field=CharField())
 
+MAX_ASKED = 200
+"""Characters of somebody's reason that each frame carries."""
 _DECIDED = (BatchState.COMMITTING, BatchState.ROLLING_BACK)
 
 
@@ -71,7 +74,7 @@ def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
     asked = (
         OperatorRequest.objects.filter(batch=OuterRef("pk"), handled=None)
         .order_by("-id")
-        .values(what=JSONObject(action="action", by="by", asked="asked"))[:1]
+        .values(what=JSONObject(action="action", by="by", asked="asked", why="why"))[:1]
     )
     return (
         Batch.objects.filter(pk=batch)
@@ -144,7 +147,8 @@ def _asked(request: dict[str, Any] | None) -> str:
     if not request:
         return ""
     action = OperatorRequest.Action(request["action"]).label
-    return f"{action} asked by {request['by']} at {clock(datetime.fromisoformat(request['asked']))}."
+    why = cut(f": {request['why']}", MAX_ASKED) if request["why"] else ""
+    return f"{action} asked by {request['by']} at {clock(datetime.fromisoformat(request['asked']))}{why}."
 
 
 def _pairs(text: str | None) -> list[tuple[int, str]]:

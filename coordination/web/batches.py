@@ -1,40 +1,35 @@
-"""The page of one batch, live."""
+"""The page of one batch: whole, as the server knows it now, and in parts, which the script on it asks for."""
 
 import json
+import uuid
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import redirect_to_login
-from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
-from coordination.journal import requests
-from coordination.journal.wake import wake_nodes
-from coordination.live.frames import NOTHING, Head
+from coordination.live.frames import NOTHING, Head, Picture
 from coordination.live.reading import read
-from coordination.models import Batch, Branch
+from coordination.live.standing import PHASES
+from coordination.models import Batch
 from coordination.protocol.messages import MAX_REASON
-from coordination.protocol.states import LOOKS, BatchState, BranchState, Guarantee
+from coordination.protocol.states import LOOKS, BatchState, Guarantee
 from coordination.web import words
-from coordination.web.access import batch_for, may_operate, require_operator
-from coordination.web.data import error_text, errors_of
+from coordination.web.access import batch_for, may_operate
+from coordination.web.data import signed_in
+from coordination.web.history import history, launched_by
+from coordination.web.problems import problems
+from coordination.web.redact import shown
+from coordination.web.tasks import detail, listed
+from coordination.web.viewing import TABS, View, view_of
 from coordination.web.words import BATCH_LOOKS
-
-ROWS = 500
-"""Tasks on one page of a batch's table."""
-ERRORS = 20
-"""Errors that a batch's page lists above its table; the table, by state, has them all."""
-LATEST_REQUESTS = 10
-"""What people asked of a batch: the latest ones its page lists."""
 
 
 @require_safe
@@ -42,76 +37,92 @@ LATEST_REQUESTS = 10
 @login_required
 def batch(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
     """One batch as it stands now; the script on the page keeps it so."""
-    found = batch_for(request.user, slug, batch)
-    update = read(found.pk, NOTHING)
+    return show(request, batch_for(request.user, slug, batch))
+
+
+@require_safe
+@never_cache
+@signed_in
+def part(request: HttpRequest, slug: str, batch: UUID, name: str) -> HttpResponse:
+    """One part of the page, as markup, for the same parameters: a tab (``table``, …) or ``task``."""
+    found, view = batch_for(request.user, slug, batch), view_of(request.GET)
+    if name == "task":
+        context = {"task": _task(found, view)}
+        if context["task"] is None:
+            raise Http404("There is no such task in this batch.")
+    elif name in TABS and name != "grid":
+        context = _tab(found, name, view)
+    else:
+        raise Http404("The page has no such part.")
+    return render(request, f"coordination/batch/{name}.html", {"view": view, "batch": found, **context})
+
+
+def show(request: HttpRequest, found: Batch, *, problem: str = "", status: int = 200) -> HttpResponse:
+    """The whole page; ``problem`` says why what was asked for could not be done."""
+    update, view = read(found.pk, NOTHING), view_of(request.GET)
     if update is None:
         raise Http404("There is no such batch any more.")
-    branches, only = found.branches.order_by("number"), _state_asked_for(request)
-    page = Paginator(branches.filter(state=only) if only else branches, ROWS).get_page(request.GET.get("page"))
+    head = update.head
+    # The grid needs the script; without it the table's first page stands in its place.
+    tab = "table" if view.tab == "grid" else view.tab
     context = {
         "batch": found,
         "customer": found.customer,
-        "guarantee": Guarantee(found.guarantee).words,
-        "head": update.head,
-        "look": BATCH_LOOKS[BatchState(update.head.state)],
-        "title_prefix": _title_prefix(update.head),
-        "counts": words.counts_for_page(update.head.counts),
-        "only": only,
-        "only_word": LOOKS[only].word if only else "",
-        "errors": errors_of(found.pk)[:ERRORS],
-        "page": page,
-        "rows": [_row(branch) for branch in page],
-        "requests": found.requests.order_by("-id")[:LATEST_REQUESTS],
+        "guarantee": Guarantee(found.guarantee),
+        "databases": list(found.branches.order_by("database").values_list("database", flat=True).distinct()),
+        "launched_by": launched_by(found),
+        "relaunches": list(found.relaunches.order_by("created")[:20]),
+        "params": shown(found.params),
+        "head": head,
+        "look": BATCH_LOOKS[BatchState(head.state)],
+        "steps": words.steps(head.phase, head.decision),
+        "title_prefix": words.title_prefix(BatchState(head.state), head.counts, found.tasks),
+        "counts": words.counts_for_page(head.counts),
+        "view": view,
+        "tabs": TABS,
+        "rendered": tab,
+        "task": _task(found, view),
         "may_operate": may_operate(request.user, found.customer),
         "max_reason": MAX_REASON,
-        "page_data": json.dumps(_for_script(request, found)),
+        "key": f"again-{uuid.uuid4()}",
+        "problem": problem,
+        "page_data": json.dumps(_for_script(request, found, head)),
+        "frame": Picture(update).snap(),
+        **_tab(found, tab, view),
     }
-    return render(request, "coordination/batch.html", context)
+    return render(request, "coordination/batch.html", context, status=status)
 
 
-@require_POST
-def cancel(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
-    """Ask that the batch be rolled back, and show it again: the page says "asked" until the journal has the answer."""
-    if not request.user.is_authenticated:  # back to the page with the form: what was posted cannot be taken along
-        return redirect_to_login(reverse("coordination:batch", kwargs={"slug": slug, "batch": batch}))
-    found = batch_for(request.user, slug, batch)
-    require_operator(request.user, found.customer)
-    requests.cancel(found.pk, by=request.user.get_username(), who=request.user, why=request.POST.get("why", "").strip())
-    async_to_sync(wake_nodes)()
-    return HttpResponseRedirect(reverse("coordination:batch", kwargs={"slug": slug, "batch": found.pk}))
+def _tab(batch: Batch, name: str, view: View) -> dict[str, Any]:
+    """What a tab shows."""
+    if name == "errors":
+        return {"problems": problems(batch)}
+    if name == "journal":
+        events, cut = history(batch)
+        return {"events": events, "cut": cut}
+    page = listed(batch, view)
+    only = LOOKS[view.state].word if view.state else ""
+    return {"page": page, "columns": words.columns(view.sort), "state_word": only}
 
 
-def _row(branch: Branch) -> dict[str, Any]:
-    state = BranchState(branch.state)
-    return {"branch": branch, "look": LOOKS[state], "error": error_text(branch.error) if branch.error else ""}
+def _task(batch: Batch, view: View) -> dict[str, Any] | None:
+    return detail(batch, view.task) if view.task is not None else None
 
 
-def _state_asked_for(request: HttpRequest) -> BranchState | None:
-    """The state that the table is to show alone; None for all, and for what is no state."""
-    name = request.GET.get("state", "")
-    return BranchState(name) if name in BranchState.__members__ else None
-
-
-def _title_prefix(head: Head) -> str:
-    look = BATCH_LOOKS[BatchState(head.state)]
-    return f"{look.mark} {look.word}"
-
-
-def _for_script(request: HttpRequest, batch: Batch) -> dict[str, Any]:
+def _for_script(request: HttpRequest, batch: Batch, head: Head) -> dict[str, Any]:
     """What the script has to know before the first frame; it travels in an attribute."""
     address = {"slug": batch.customer.slug, "batch": batch.pk}
+    page = reverse("coordination:batch", kwargs=address)
     return {
         "batch": str(batch.pk),
+        "page": page,
         "socket": f"/ws/batch/{batch.pk}/",
         "state": reverse("coordination:state", kwargs=address),
-        "errors": reverse("coordination:errors", kwargs=address),
-        "errorsListed": ERRORS,
+        "parts": f"{page}part/",
         "readAt": timezone.now().isoformat(timespec="milliseconds"),
         "looks": words.looks_for_script(),
         "batchLooks": words.batch_looks_for_script(),
-        "signIn": f"{_login_url()}?next={request.path}",
+        "phases": PHASES,
+        "wrong": "".join(LOOKS[state].letter for state in words.WRONG),
+        "signIn": f"{urlsplit(resolve_url(settings.LOGIN_URL)).path}?next={request.path}",
     }
-
-
-def _login_url() -> str:
-    return urlsplit(resolve_url(settings.LOGIN_URL)).path

@@ -1,4 +1,4 @@
-"""What the live page fetches: a batch's state when the socket fails, its errors, and the states' colours."""
+"""What the live page fetches: a batch's state when the socket fails, and the states' colours."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
-from coordination.journal import queries
 from coordination.live.frames import NOTHING, answer
 from coordination.live.reading import read
 from coordination.web.access import batch_for
@@ -49,25 +48,7 @@ def state(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
 
 
 @require_safe
-@never_cache
-@signed_in
-def errors(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
-    """What failed tasks said, by task number: the first ``queries.MAX_ERRORS``."""
-    return JsonResponse({"errors": errors_of(batch_for(request.user, slug, batch).pk)})
-
-
-@require_safe
 @cache_control(public=True, max_age=300)
 def states(request: HttpRequest) -> HttpResponse:
     """The style sheet of the states' colours, from the protocol's own table."""
     return HttpResponse(states_css(), content_type="text/css; charset=utf-8")
-
-
-def errors_of(batch: UUID) -> list[tuple[int, str]]:
-    """Number and words of each task that failed or ended against the decision, at most ``queries.MAX_ERRORS``."""
-    return [(error["task"], error_text(error)) for error in queries.errors(batch)]
-
-
-def error_text(error: dict[str, Any]) -> str:
-    """An error as the table says it: its type and what it said."""
-    return ": ".join(part for part in (error.get("type", ""), error.get("message", "")) if part)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from coordination.web import batches, customers, data
+from coordination.web import actions, batches, customers, data
 
 app_name = "coordination"
 
@@ -10,8 +10,9 @@ urlpatterns = [
     path("", customers.customers, name="customers"),
     path("c/<slug:slug>/", customers.customer, name="customer"),
     path("c/<slug:slug>/b/<uuid:batch>/", batches.batch, name="batch"),
-    path("c/<slug:slug>/b/<uuid:batch>/cancel", batches.cancel, name="cancel"),
+    path("c/<slug:slug>/b/<uuid:batch>/cancel", actions.cancel, name="cancel"),
+    path("c/<slug:slug>/b/<uuid:batch>/relaunch", actions.relaunch, name="relaunch"),
+    path("c/<slug:slug>/b/<uuid:batch>/part/<slug:name>", batches.part, name="part"),
     path("c/<slug:slug>/b/<uuid:batch>/state", data.state, name="state"),
-    path("c/<slug:slug>/b/<uuid:batch>/errors", data.errors, name="errors"),
     path("coordination/states.css", data.states, name="states"),
 ]

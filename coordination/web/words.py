@@ -3,7 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from coordination.protocol.states import LETTERS, LOOKS, BatchState, BranchState
+from coordination.live.standing import PHASES
+from coordination.protocol.states import CONTRADICTED, LETTERS, LOOKS, BatchState, BranchState
+
+WRONG = tuple(state for state in BranchState if state is BranchState.FAILED or state in CONTRADICTED)
+"""States of a task that somebody has to look at."""
+
+COLUMNS = {
+    "number": "No.",
+    "name": "Task",
+    "database": "Database",
+    "state": "State",
+    "started": "Started",
+    "took": "Took",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +63,17 @@ BATCH_LOOKS: dict[BatchState, BatchLook] = {
 def states_css() -> str:
     """The style sheet with each branch state's colour, light and dark, for whatever has ``data-state``.
 
-    An element with ``data-state="FAILED"`` has ``--state`` set to the failed state's colour.
+    An element with ``data-state="FAILED"`` has ``--state`` set to the failed state's colour; which of the two is used
+    follows its ``color-scheme``.
     """
-    light = "".join(f"  {_token(state)}: {look.light};\n" for state, look in LOOKS.items())
-    dark = "".join(f"    {_token(state)}: {look.dark};\n" for state, look in LOOKS.items())
+    tokens = "".join(f"  {_token(state)}: light-dark({look.light}, {look.dark});\n" for state, look in LOOKS.items())
     used = "".join(f'[data-state="{state}"] {{ --state: var({_token(state)}); }}\n' for state in LOOKS)
-    return f":root {{\n{light}}}\n@media (prefers-color-scheme: dark) {{\n  :root {{\n{dark}  }}\n}}\n{used}"
+    return f":root {{\n{tokens}}}\n{used}"
 
 
 def looks_for_script() -> dict[str, list[str]]:
-    """Name, mark and word of each branch state, by its letter in frames."""
-    return {look.letter: [state.value, look.mark, look.word] for state, look in LOOKS.items()}
+    """Name, mark, word and shape of each branch state, by its letter in frames, in the order of the table."""
+    return {look.letter: [state.value, look.mark, look.word, look.shape] for state, look in LOOKS.items()}
 
 
 def batch_looks_for_script() -> dict[str, list[str]]:
@@ -71,8 +84,42 @@ def batch_looks_for_script() -> dict[str, list[str]]:
 def counts_for_page(counts: Mapping[str, int]) -> list[dict[str, object]]:
     """One entry for each branch state, in the order of the protocol's table; ``counts`` is by letter."""
     return [
-        {"state": state.value, "letter": LETTERS[state], "look": look, "count": counts.get(LETTERS[state], 0)}
+        {"state": state.value, "name": state.value.lower(), "look": look, "count": counts.get(look.letter, 0)}
         for state, look in LOOKS.items()
+    ]
+
+
+def title_prefix(state: BatchState, counts: Mapping[str, int], tasks: int) -> str:
+    """What the tab's title begins with: the failures if there are any, else how far the batch is; as in the script."""
+    failed = sum(counts.get(LETTERS[one], 0) for one in WRONG)
+    if failed:
+        return f"{LOOKS[BranchState.FAILED].mark} {failed:,} failed"
+    look = BATCH_LOOKS[state]
+    if state is BatchState.ACTIVE:
+        return f"{look.mark} {counts.get(LETTERS[BranchState.PREPARED], 0):,} of {tasks:,}"
+    return f"{look.mark} {look.word}"
+
+
+def steps(phase: str, decision: str | None) -> list[dict[str, str]]:
+    """The stepper: word and state (done, now, ahead) of each phase."""
+    finish = {"COMMIT": "Commit", "ROLLBACK": "Roll back"}.get(decision or "", "Commit or roll back")
+    labels = {"prepare": "Prepare", "decide": "Decide", "finish": finish, "done": "Done"}
+    here = len(PHASES) if phase == "done" else PHASES.index(phase)
+    places = ["done" if n < here else "now" if n == here else "ahead" for n in range(len(PHASES))]
+    return [{"name": name, "word": labels[name], "is": place} for name, place in zip(PHASES, places, strict=True)]
+
+
+def columns(sort: str) -> list[dict[str, str]]:
+    """The table's headings: word, what a click sorts by next, and how the column is sorted now (for ``aria-sort``)."""
+    by, down = sort.removeprefix("-"), sort.startswith("-")
+    return [
+        {
+            "name": name,
+            "word": word,
+            "next": f"-{name}" if name == by and not down else name,
+            "sorted": ("descending" if down else "ascending") if name == by else "",
+        }
+        for name, word in COLUMNS.items()
     ]
 
 

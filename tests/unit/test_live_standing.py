@@ -33,7 +33,8 @@ def test_phase(given: Facts, phase: str) -> None:
 
 
 def test_since_is_when_its_state_was_entered() -> None:
-    moments = {name: NOON + timedelta(minutes=n) for n, name in enumerate(["created", "dispatched", "decided", "ended"])}
+    names = ("created", "dispatched", "decided", "ended")
+    moments = {name: NOON + timedelta(minutes=n) for n, name in enumerate(names)}
     times = standing.Times(**moments)
     wanted = {"PENDING": "created", "ACTIVE": "dispatched", "COMMITTING": "decided", "ROLLED_BACK": "ended"}
     for state, name in wanted.items():

@@ -8,6 +8,7 @@ const STALE_AFTER = 25_000; // milliseconds without a frame
 const FIRST_DELAY = 500; // milliseconds before the first reconnect, at most
 const LAST_DELAY = 30_000; // the longest wait between two
 const POLL_EVERY = 3_000;
+const SLEEP_AFTER = 60_000; // milliseconds that a page may be hidden before its socket is closed
 const FINAL = new Set([4401, 4404]);
 
 export class Link {
@@ -21,6 +22,8 @@ export class Link {
   #live = false;
   #ended = false;
   #polling = false;
+  #asleep = false;
+  #bedtime = 0;
 
   constructor({ page, picture, ...on }) {
     this.#page = page;
@@ -33,10 +36,30 @@ export class Link {
     this.#connect();
     setInterval(() => this.#watch(), 1_000);
     addEventListener("online", () => this.#drop());
+    document.addEventListener("visibilitychange", () => this.#seen(!document.hidden));
+  }
+
+  // A page that nobody looks at costs the server nothing; one that is looked at again says hello at once.
+  #seen(visible) {
+    clearTimeout(this.#bedtime);
+    if (visible && this.#asleep) {
+      this.#asleep = false;
+      this.#connect();
+    } else if (!visible) {
+      this.#bedtime = setTimeout(() => this.#sleep(), SLEEP_AFTER);
+    }
+  }
+
+  #sleep() {
+    this.#asleep = true;
+    this.#live = false;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
   }
 
   #connect() {
-    if (this.#ended) return;
+    if (this.#ended || this.#asleep || this.#socket) return;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(`${scheme}//${location.host}${this.#page.socket}`);
     this.#socket = socket;
@@ -124,9 +147,9 @@ export class Link {
   // Ask for the state until a socket brings frames again. The page goes on saying that it is not live.
   async #poll() {
     this.#polling = true;
-    while (!this.#live && !this.#ended) {
+    while (!this.#live && !this.#ended && !this.#asleep) {
       await new Promise((wake) => setTimeout(wake, POLL_EVERY * (0.5 + Math.random())));
-      if (this.#live || this.#ended) break;
+      if (this.#live || this.#ended || this.#asleep) break;
       await this.#ask();
     }
     this.#polling = false;

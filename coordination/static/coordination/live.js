@@ -1,164 +1,264 @@
-// The live page of one batch: frames from the server, drawn into the page that the server rendered.
-// The frames are described in coordination/live/frames.py. Everything is written as text, never as markup.
+// The live page of one batch: frames from the server, drawn into the page that the server rendered. The frames are
+// described in coordination/live/frames.py. This file joins the others together.
 
+import { Address } from "./address.js";
+import { Grid } from "./grid.js";
+import { HeadView, say } from "./head.js";
+import { listen } from "./keys.js";
 import { Link } from "./link.js";
+import { Parts, atMostEvery, makeCopyable, swap } from "./parts.js";
 import { Picture } from "./picture.js";
+import { Table } from "./table.js";
+import { clock, clockwork } from "./times.js";
 
-const root = document.getElementById("live");
+const REFRESH_EVERY = 1_500; // milliseconds between two times that a tab is asked for because tasks have changed
+
+const byId = (id) => document.getElementById(id);
+const root = byId("live");
 const page = JSON.parse(root.dataset.page);
 const picture = new Picture();
+picture.take(JSON.parse(root.dataset.frame));
+clockwork.skew = Date.parse(page.readAt) - Date.now();
 
-const rows = new Map();
-for (const row of document.querySelectorAll("#tasks tr[data-number]")) {
-  rows.set(Number(row.dataset.number), row);
+const panels = new Map(["grid", "table", "errors", "journal"].map((name) => [name, byId(`panel-${name}`)]));
+const letterOf = new Map(Object.entries(page.looks).map(([letter, [state]]) => [state.toLowerCase(), letter]));
+const head = new HeadView(root, page);
+const table = new Table(panels.get("table"), page.looks);
+const parts = new Parts(page.parts, ended);
+const grid = new Grid(byId("grid"), {
+  picture,
+  looks: page.looks,
+  wrong: page.wrong,
+  on: { point: readOut, open: (number) => address.change({ task: String(number) }) },
+});
+const address = new Address(root, show);
+
+// --- what is looked at ---------------------------------------------------------------------------------------------
+
+let opener = null; // what had the focus before a task was opened
+let shown = null; // the parameters that the open tab was last asked for with
+
+function show(params, how) {
+  const tab = panels.has(params.get("tab")) ? params.get("tab") : "grid";
+  for (const [name, panel] of panels) {
+    panel.hidden = name !== tab;
+    delete panel.dataset.spare;
+  }
+  for (const link of byId("tabs").querySelectorAll("a")) current(link, link.dataset.tab === tab, "page");
+  for (const item of byId("counts").children) {
+    const link = item.querySelector("a");
+    current(link, link.dataset.filter === params.get("state"), "true");
+    item.hidden = !picture.head.counts[item.dataset.letter] && !link.hasAttribute("aria-current");
+  }
+  const order = params.get("order") === "failed" ? "failed" : "number";
+  for (const link of root.querySelectorAll("[data-order]")) current(link, link.dataset.order === order, "true");
+  address.refresh();
+  grid.arrange(order, letterOf.get(params.get("state")) || null);
+  if (tab === "grid") grid.layout();
+  if (shown !== null && shown !== tabParams(params)) loadTab();
+  shown = tabParams(params);
+  showTask(Number(params.get("task")) || 0, how);
 }
-const counts = new Map();
-for (const item of root.querySelectorAll(".counts li")) {
-  counts.set(item.dataset.letter, item);
+
+function current(link, is, value) {
+  if (is) link.setAttribute("aria-current", value);
+  else link.removeAttribute("aria-current");
 }
 
-const CONTRADICTED_OR_FAILED = "xCB?";
-const ERRORS_EVERY = 1000; // milliseconds between two looks at what failed tasks said
+function tabParams(params) {
+  const own = new URLSearchParams(params);
+  own.delete("task");
+  own.delete("order");
+  return own.toString();
+}
 
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+async function loadTab() {
+  const name = address.tab;
+  if (name === "grid") return;
+  const fragment = await parts.get(name, address.now);
+  if (!fragment || address.tab !== name) return;
+  if (name === "table") table.take(fragment);
+  else swap(panels.get(name), fragment);
+  table.current(address.task);
+  address.refresh();
+}
+
+// --- one task ------------------------------------------------------------------------------------------------------
+
+let opened = 0;
+
+async function showTask(number, how) {
+  const aside = byId("task");
+  if (number === opened) return;
+  if (!opened && number) opener = document.activeElement;
+  opened = number;
+  table.current(number);
+  if (!number) {
+    byId("views").classList.remove("with-task");
+    aside.hidden = true;
+    if (how !== "history") (opener?.isConnected ? opener : byId("grid")).focus({ preventScroll: true });
+    return;
+  }
+  grid.point(number);
+  await loadTask();
+  if (how !== "start") byId("task-title")?.focus({ preventScroll: true });
+}
+
+async function loadTask() {
+  const number = opened;
+  if (!number) return;
+  const fragment = await parts.get("task", address.now);
+  if (number !== opened) return;
+  const aside = byId("task");
+  if (fragment) swap(aside, fragment);
+  else aside.textContent = `Task ${number} cannot be shown.`;
+  aside.setAttribute("aria-label", `Task ${number}`);
+  aside.hidden = false;
+  byId("views").classList.add("with-task");
+  address.refresh();
+  if (aside.getBoundingClientRect().top < 0 || aside.getBoundingClientRect().top > innerHeight * 0.7) {
+    aside.scrollIntoView({ block: "nearest" });
+  }
+}
+
+function readOut(number) {
+  const [, mark, word] = page.looks[picture.letter(number)];
+  say(byId("readout"), `Task ${number}  ${mark} ${word}`);
+}
+
+// The next or previous task that went wrong, from the open one or the ring.
+function neighbour(step) {
+  const from = opened || grid.current || (step > 0 ? 0 : picture.cells.length + 1);
+  for (let number = from + step; number >= 1 && number <= picture.cells.length; number += step) {
+    if (page.wrong.includes(picture.letter(number))) return address.change({ task: String(number) });
+  }
+  return undefined;
 }
 
 // --- the picture ---------------------------------------------------------------------------------------------------
 
 let scheduled = false;
+let paused = false;
+let before = "";
+
+const refreshTab = atMostEvery(REFRESH_EVERY, loadTab);
+const refreshTask = atMostEvery(REFRESH_EVERY, loadTask);
 
 function changed() {
-  if (scheduled) return;
+  if (paused) return sayHeld();
+  if (scheduled) return undefined;
   scheduled = true;
   // A hidden tab has no animation frames, but its title is seen.
   if (document.hidden) setTimeout(draw, 250);
   else requestAnimationFrame(draw);
+  return undefined;
 }
 
 function draw() {
   scheduled = false;
-  drawHead(picture.head);
-  let failed = false;
-  for (const [number, letter] of picture.takeChanged()) {
-    failed = failed || CONTRADICTED_OR_FAILED.includes(letter);
-    drawTask(number, letter);
-  }
-  if (failed) fetchErrors();
+  if (paused) return;
+  const fresh = picture.takeChanged();
+  head.draw(picture.head, picture.cells.length);
+  grid.draw(fresh);
+  const inTable = table.paint(fresh, picture);
+  if (fresh.has(opened)) refreshTask();
+  const { state, asked } = picture.head;
+  const turned = before && before !== `${state} ${asked}`;
+  before = `${state} ${asked}`;
+  const wrong = address.tab === "errors" && [...fresh].some((number) => page.wrong.includes(picture.letter(number)));
+  if (wrong || (inTable && address.tab === "table") || (turned && address.tab !== "grid")) refreshTab();
 }
 
-function drawHead(head) {
-  const [like, mark, word, words] = page.batchLooks[head.state];
-  document.getElementById("banner").dataset.state = like;
-  say(document.getElementById("batch-mark"), mark);
-  say(document.getElementById("batch-words"), words);
-  say(document.getElementById("why"), head.why);
-  const asked = document.getElementById("asked");
-  say(asked, head.asked);
-  asked.hidden = !head.asked;
-  const cancel = document.getElementById("cancel");
-  if (cancel) cancel.hidden = Boolean(head.decision) || head.ended;
-  for (const [letter, item] of counts) {
-    const count = head.counts[letter] || 0;
-    say(item.querySelector(".count"), String(count));
-    item.hidden = !count;
-  }
-  document.title = `${mark} ${word} · ${root.dataset.name}`;
+function pause() {
+  paused = !paused;
+  root.classList.toggle("is-paused", paused);
+  const button = byId("pause");
+  button.setAttribute("aria-pressed", String(paused));
+  say(button, paused ? "Go on" : "Pause");
+  clockwork.running = !paused && !root.classList.contains("is-stale");
+  if (paused) sayHeld();
+  else changed();
+  sayLive();
 }
 
-function drawTask(number, letter) {
-  const row = rows.get(number);
-  if (!row) return;
-  const [state, mark, word] = page.looks[letter];
-  row.dataset.state = state;
-  say(row.querySelector(".mark"), mark);
-  say(row.querySelector(".word"), word);
+function sayHeld() {
+  sayLive();
 }
 
-// --- what failed tasks said ----------------------------------------------------------------------------------------
-
-let looking = false;
-let lookAgain = false;
-
-async function fetchErrors() {
-  if (looking) {
-    lookAgain = true;
-    return;
-  }
-  looking = true;
-  try {
-    const answer = await fetch(page.errors, { headers: { Accept: "application/json" } });
-    if (answer.ok) {
-      drawErrors((await answer.json()).errors);
-    }
-  } catch {
-    // The link says that the server is away; the errors come with the next change or a reload.
-  }
-  setTimeout(() => {
-    looking = false;
-    if (lookAgain) {
-      lookAgain = false;
-      fetchErrors();
-    }
-  }, ERRORS_EVERY);
-}
-
-function drawErrors(errors) {
-  for (const [number, text] of errors) {
-    const row = rows.get(number);
-    if (row) say(row.querySelector(".error"), text);
-  }
-  const section = document.getElementById("errors");
-  section.hidden = errors.length === 0;
-  const list = section.querySelector("ol");
-  list.replaceChildren(...errors.slice(0, page.errorsListed).map(errorItem));
-}
-
-function errorItem([number, text]) {
-  const item = document.createElement("li");
-  const task = document.createElement("strong");
-  task.textContent = `Task ${number}`;
-  const words = document.createElement("span");
-  words.className = "words";
-  words.textContent = text;
-  item.append(task, " ", words);
-  return item;
+function sayLive() {
+  const held = picture.waiting;
+  const words = paused ? `Paused, ${held} ${held === 1 ? "change" : "changes"} held back` : "Live";
+  say(root.querySelector(".live-word"), root.classList.contains("is-stale") ? "Not live" : words);
 }
 
 // --- the link ------------------------------------------------------------------------------------------------------
 
-const stale = document.getElementById("stale");
+const stale = byId("stale");
 
-function clock(moment) {
-  const two = (number) => String(number).padStart(2, "0");
-  return `${two(moment.getHours())}:${two(moment.getMinutes())}:${two(moment.getSeconds())}`;
+function notLive(...words) {
+  stale.replaceChildren(...words);
+  stale.hidden = false;
+  root.classList.add("is-stale");
+  clockwork.running = false;
+  sayLive();
 }
+
+function ended(code) {
+  if (code === 4401) {
+    const anchor = document.createElement("a");
+    anchor.href = page.signIn;
+    anchor.textContent = "Sign in again";
+    notLive("Not live — you are signed out. ", anchor);
+  } else {
+    notLive("Not live — this batch is not there any more, or no longer yours to see.");
+  }
+}
+
+let staleWords = "";
 
 const link = new Link({
   page,
   picture,
   onChange: changed,
   onLive: () => {
+    staleWords = "";
     stale.hidden = true;
     root.classList.remove("is-stale");
+    clockwork.running = !paused;
+    sayLive();
   },
   onStale: (since) => {
-    say(stale, `Not live — last update ${clock(since)}, reconnecting`);
-    stale.hidden = false;
-    root.classList.add("is-stale");
+    const words = `Not live — last update ${clock(since)}, reconnecting`;
+    if (words !== staleWords) notLive((staleWords = words));
   },
-  onEnd: (code) => {
-    stale.replaceChildren();
-    if (code === 4401) {
-      const anchor = document.createElement("a");
-      anchor.href = page.signIn;
-      anchor.textContent = "Sign in again";
-      stale.append("Not live — you are signed out. ", anchor);
-    } else {
-      stale.append("Not live — this batch is not there any more, or no longer yours to see.");
-    }
-    stale.hidden = false;
-    root.classList.add("is-stale");
-  },
+  onEnd: ended,
 });
+
+// --- begin ---------------------------------------------------------------------------------------------------------
+
+byId("live-state").hidden = false;
+byId("pause").addEventListener("click", pause);
+makeCopyable(root);
+opened = byId("task").hidden ? 0 : address.task;
+draw();
+show(address.now, "start");
+if (opened) grid.point(opened);
 link.start();
+listen({
+  tabs: [...panels.keys()].map((name) => () => address.change({ tab: name, page: "" })),
+  search: () => {
+    if (address.tab !== "table") address.change({ tab: "table" });
+    waitFor("#search");
+  },
+  failedOnly: () => address.change({ state: address.now.get("state") === "failed" ? "" : "failed", page: "" }),
+  neighbour,
+  close: () => opened && address.change({ task: "" }),
+  pause,
+});
+
+// The search box may have to be fetched first.
+function waitFor(selector, tries = 40) {
+  const found = panels.get("table").querySelector(selector);
+  if (found) found.focus();
+  else if (tries) setTimeout(() => waitFor(selector, tries - 1), 50);
+}
