@@ -8,36 +8,18 @@ An idempotency key is unique to its customer: the same request with the same key
 """
 
 import logging
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections
 
-from coordination import conf
-from coordination.branches import BranchSpec
-from coordination.errors import (
-    AliasNotTwoPhase,
-    ArgumentsNotJson,
-    ArgumentsTooLarge,
-    BadRequest,
-    CoordinationError,
-    DatabaseNotGranted,
-    GuaranteeBelowFloor,
-    InsideAtomic,
-    KeyReused,
-    NotATask,
-    NothingToDo,
-    PlanFailed,
-    PlanTooSlow,
-    TooManyBranches,
-    UnknownCustomer,
-)
+from coordination.errors import BadRequest, InsideAtomic, KeyReused, UnknownCustomer
 from coordination.journal.arguments import MAX_BYTES, NotPlain, dump
 from coordination.journal.insert import NewBatch, NewBranch, insert
+from coordination.journal.listing import branches_of, guarantee_of
 from coordination.journal.parameters import Cleaned, clean
 from coordination.models import Batch, Customer
 from coordination.plans import Plan, get_plan, plan_name
@@ -48,12 +30,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_BRANCHES = 20_000
-PLAN_SECONDS = 10.0
 MIN_DEADLINE = timedelta(seconds=1)
 MAX_DEADLINE = timedelta(days=7)
 MAX_TEXT = 200
-"""Characters of a label, a key, a task's name."""
+"""Characters of a label or a key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +63,17 @@ class Launched:
 
     id: uuid.UUID
     attached: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a request would lead to. ``databases`` are the customer's names; ``exists``: a batch has its key already."""
+
+    tasks: int
+    databases: tuple[str, ...]
+    guarantee: Guarantee
+    deadline: timedelta
+    exists: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +115,27 @@ def record(request: Request) -> Launched:
     return Launched(new.id, attached=False)
 
 
+def dry_run(request: Request) -> Preview:
+    """What :func:`record` would put into the journal, where nothing changes. Raises the same errors."""
+    outside_transactions()
+    checked = _check(request)
+    found = _same_request(request, checked)
+    branches = _branches(checked)
+    return Preview(
+        tasks=len(branches),
+        databases=tuple(sorted({branch.database for branch in branches})),
+        guarantee=guarantee_of(checked.customer, branches),
+        deadline=checked.deadline,
+        exists=found.id if found else None,
+    )
+
+
+def _branches(checked: _Checked) -> list[NewBranch]:
+    branches = branches_of(checked.plan, checked.customer, checked.params.values)
+    outside_transactions()
+    return branches
+
+
 def _new_batch(request: Request, checked: _Checked, branches: list[NewBranch]) -> NewBatch:
     return NewBatch(
         id=uuid.uuid4(),
@@ -132,7 +144,7 @@ def _new_batch(request: Request, checked: _Checked, branches: list[NewBranch]) -
         params=checked.params.stored,
         key=request.key,
         label=request.label,
-        guarantee=_guarantee(checked.customer, branches),
+        guarantee=guarantee_of(checked.customer, branches),
         start_within=checked.plan.start_within,
         deadline=checked.deadline,
         created_by=getattr(request.user, "pk", None),
@@ -215,66 +227,3 @@ def _same_request(request: Request, checked: _Checked) -> Launched | None:
 def _entry(request: Request, plan: type[Plan], tasks: int) -> str:
     who = request.by or (request.user.get_username() if request.user is not None else "a program")
     return f"Launched by {who}: plan {plan_name(plan)}, {tasks:,} task{'s' if tasks != 1 else ''}"
-
-
-# --- the plan's tasks -------------------------------------------------------------------------------------------
-
-
-def _branches(checked: _Checked) -> list[NewBranch]:
-    """Run the plan, within its bounds. The time is looked at with each task it yields."""
-    name, customer = plan_name(checked.plan), checked.customer
-    granted = {database.name: database.alias for database in customer.databases.all()}
-    two_phase = {alias: options.get("two_phase", "require") for alias, options in conf.databases().items()}
-    until = time.monotonic() + PLAN_SECONDS
-    found: list[NewBranch] = []
-    try:
-        for spec in checked.plan().branches(customer, checked.params.values):
-            if time.monotonic() > until:
-                raise PlanTooSlow(plan=name, seconds=round(PLAN_SECONDS))
-            if len(found) == MAX_BRANCHES:
-                raise TooManyBranches(plan=name, limit=MAX_BRANCHES)
-            if not isinstance(spec, BranchSpec):
-                raise NotATask(plan=name, what=_short(spec))
-            found.append(_branch(len(found) + 1, spec, customer, granted, two_phase))
-    except (CoordinationError, OperationalError, InterfaceError):
-        raise
-    except Exception as error:
-        logger.info("Plan %s failed while it listed its tasks.", name, exc_info=True)
-        raise PlanFailed(plan=name, problem=_short(error)) from error
-    if not found:
-        raise NothingToDo(plan=name)
-    outside_transactions()
-    return found
-
-
-def _branch(
-    number: int, spec: BranchSpec, customer: Customer, granted: Mapping[str, str], two_phase: Mapping[str, Any]
-) -> NewBranch:
-    if granted.get(spec.database) != spec.alias:
-        name = f"{spec.database} at {spec.alias}" if spec.database in granted else spec.database
-        raise DatabaseNotGranted(customer=customer.slug, name=name, granted=sorted(granted) or ["none"])
-    if two_phase.get(spec.alias) != "require":
-        raise AliasNotTwoPhase(alias=spec.alias)
-    try:
-        args = dump({"args": spec.args, "kwargs": spec.kwargs})
-    except NotPlain as error:
-        raise ArgumentsNotJson(number=number, problem=str(error)) from error
-    # A character is a byte or more, so most need not be encoded to be measured.
-    if len(args) > MAX_BYTES // 4 and (size := len(args.encode())) > MAX_BYTES:
-        raise ArgumentsTooLarge(number=number, size=size, limit=MAX_BYTES)
-    name = (spec.name or spec.task.rpartition(".")[2])[:MAX_TEXT].replace("\x00", "␀")
-    return NewBranch(number=number, task=spec.task, name=name, database=spec.database, alias=spec.alias, args=args)
-
-
-def _guarantee(customer: Customer, branches: list[NewBranch]) -> Guarantee:
-    """The weakest branch's. Two-phase is all there is so far: :func:`_branch` refuses everything else."""
-    guarantee = Guarantee.weakest([Guarantee.CRASH_SAFE for _ in {b.alias for b in branches}])
-    floor = Guarantee(customer.guarantee_floor)
-    if Guarantee.weakest([guarantee, floor]) is not floor:
-        raise GuaranteeBelowFloor(guarantee=guarantee.words, floor=floor.words, customer=customer.slug)
-    return guarantee
-
-
-def _short(value: object) -> str:
-    text = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else repr(value)
-    return " ".join(text.split())[:200]

@@ -1,4 +1,4 @@
-"""Durations as people type them: ``90``, ``90s``, ``15m``, ``1h30m``, ``2d``."""
+"""Durations as people type and read them: ``90``, ``90s``, ``15m``, ``1h30m``, ``2d``; "1 h 30 min"."""
 
 import re
 from datetime import timedelta
@@ -19,3 +19,22 @@ def duration(text: str) -> timedelta:
         return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
     except OverflowError:
         raise ValueError(f"{text!r} is too long") from None
+
+
+def typed(length: timedelta) -> str:
+    """``length``, of whole seconds, as it would be typed: "1h30m"."""
+    return "".join(f"{number}{unit}" for number, unit in _parts(length))
+
+
+def in_words(length: timedelta) -> str:
+    """``length``, of whole seconds, as it is read: "1 h 30 min"."""
+    return " ".join(f"{number} {'min' if unit == 'm' else unit}" for number, unit in _parts(length))
+
+
+def _parts(length: timedelta) -> list[tuple[int, str]]:
+    left, parts = round(length.total_seconds()), []
+    for unit in ("d", "h", "m", "s"):
+        number, left = divmod(left, _SECONDS[unit])
+        if number:
+            parts.append((number, unit))
+    return parts or [(0, "s")]

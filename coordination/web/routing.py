@@ -5,6 +5,13 @@ Wrap them in Channels' ``AllowedHostsOriginValidator``, which refuses other site
 but it reads the journal itself and answers a handshake with an error while the journal is away.
 """
 
-from coordination.live.routing import websocket_urlpatterns as batch_urlpatterns
+from django.urls import path
 
-websocket_urlpatterns = [*batch_urlpatterns]
+from coordination.live.routing import websocket_urlpatterns as batch_urlpatterns
+from coordination.web.sockets import CustomerConsumer, CustomersConsumer
+
+websocket_urlpatterns = [
+    *batch_urlpatterns,
+    path("ws/customers/", CustomersConsumer.as_asgi(), name="customers_socket"),
+    path("ws/customer/<slug:slug>/", CustomerConsumer.as_asgi(), name="customer_socket"),
+]

@@ -2,13 +2,16 @@
 
 from django.urls import path
 
-from coordination.web import actions, batches, customers, data
+from coordination.web import actions, batches, customers, data, starting
 
 app_name = "coordination"
 
 urlpatterns = [
     path("", customers.customers, name="customers"),
+    path("state", customers.customers_state, name="customers_state"),
     path("c/<slug:slug>/", customers.customer, name="customer"),
+    path("c/<slug:slug>/state", customers.customer_state, name="customer_state"),
+    path("c/<slug:slug>/new/", starting.new, name="new"),
     path("c/<slug:slug>/b/<uuid:batch>/", batches.batch, name="batch"),
     path("c/<slug:slug>/b/<uuid:batch>/cancel", actions.cancel, name="cancel"),
     path("c/<slug:slug>/b/<uuid:batch>/relaunch", actions.relaunch, name="relaunch"),

@@ -136,7 +136,8 @@ def store(story: Story) -> str:
 
     states = branch_states(story)
     created = timezone.now() - story.age
-    dispatched = None if story.state is S.PENDING or B.NOT_RUN in states[:1] else created + timedelta(seconds=0.4)
+    ran = story.state is not S.PENDING and states[0] is not B.NOT_RUN
+    dispatched = created + timedelta(seconds=min(0.4, story.seconds / 3)) if ran else None
     end = created + timedelta(seconds=story.seconds)
     decided = None if story.state in (S.PENDING, S.ACTIVE) else end
     decision = _decision(story)

@@ -18,7 +18,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from coordination import errors, plans
-from coordination.journal import launch as launching
+from coordination.journal import listing
 from coordination.journal.launch import Launched, Request, record
 from coordination.journal.wake import NODE_CHANNEL, WAKE, wake_nodes
 from coordination.models import Batch, Branch, Customer, CustomerDatabase, JournalEntry
@@ -191,7 +191,7 @@ def test_a_database_that_would_have_to_be_held(acme: Customer) -> None:
 
 
 def test_a_slow_plan(acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launching, "PLAN_SECONDS", 0.2)
+    monkeypatch.setattr(listing, "PLAN_SECONDS", 0.2)
     with pytest.raises(errors.PlanTooSlow):
         go("broken-plan", {"how": "slow"})
     assert nothing_recorded()
