@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from coordination import conf
 from coordination.journal.claims import Claim
-from coordination.protocol.gid import installation_prefix
 from coordination.protocol.states import BatchState
 
+from .capacity import Answer, Server, server_of
+
 _LOCK = 0x636F6F72  # "coor"
-
-
-Server = tuple[str, str]
-"""Host and port: aliases that share them share their prepared slots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +55,10 @@ class Applicant:
 Verdict = Admitted | Waits | Never
 
 
-def admit(applicants: Sequence[Applicant]) -> dict[UUID, Verdict]:
+def admit(applicants: Sequence[Applicant], capacities: Mapping[Server, Answer]) -> dict[UUID, Verdict]:
     """Verdicts on these batches, first come first; none on one that is not ours any more or not pending.
+
+    ``capacities`` has every server they need, asked just before: not under the lock, which all nodes wait for.
 
     One that does not fit does not stop a smaller one behind it: it is tried again each time slots come free, and
     refused when its ``start_by`` passes.
@@ -70,7 +68,7 @@ def admit(applicants: Sequence[Applicant]) -> dict[UUID, Verdict]:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         pending = _pending(cursor, applicants)
         running = _running(cursor)
-        slots = _Slots(_reserved(cursor))
+        slots = _Slots(capacities, _reserved(cursor))
         for applicant in sorted(applicants, key=lambda a: a.order):
             batch = applicant.claim.batch
             if batch not in pending:
@@ -130,61 +128,36 @@ def _reserve(cursor: Any, claim: Claim) -> Admitted:
 
 
 class _Slots:
-    """Prepared slots of the servers, for the length of one look; each server is asked once."""
+    """Prepared slots of the servers, for the length of one look."""
 
-    def __init__(self, reserved: Mapping[str, int]) -> None:
+    def __init__(self, capacities: Mapping[Server, Answer], reserved: Mapping[str, int]) -> None:
+        self._capacities = capacities
         self._taken: Counter[Server] = Counter()
-        self._capacity: dict[Server, tuple[int, int] | str] = {}
         self.take(reserved)
 
     def take(self, needs: Mapping[str, int]) -> None:
         for alias, count in needs.items():
-            self._taken[_server(alias)] += count
+            self._taken[server_of(alias)] += count
 
     def refusal(self, needs: Mapping[str, int]) -> Waits | Never | None:
         """Why a batch that needs so many slots cannot be admitted now; None if it can."""
         wanted: Counter[Server] = Counter()
         named: dict[Server, str] = {}
         for alias, count in needs.items():
-            wanted[_server(alias)] += count
-            named.setdefault(_server(alias), alias)
+            wanted[server_of(alias)] += count
+            named.setdefault(server_of(alias), alias)
         waits: Waits | None = None
         for server, count in wanted.items():
-            alias = named[server]
-            if server not in self._capacity:
-                self._capacity[server] = _capacity(alias)
-            capacity = self._capacity[server]
+            alias, capacity = named[server], self._capacities[server]
             if isinstance(capacity, str):
                 waits = waits or Waits(words=f"database {alias}, which cannot be reached: {capacity}")
                 continue
-            slots, strangers = capacity
-            if count > slots:
+            if count > capacity.slots:
                 return Never(
-                    reason=f"{count} tasks write to the server of {alias}, which holds at most {slots} prepared"
-                    f" transactions: raise max_prepared_transactions there, or split the batch"
+                    reason=f"{count} tasks write to the server of {alias}, which holds at most {capacity.slots}"
+                    f" prepared transactions: raise max_prepared_transactions there, or split the batch"
                 )
-            free = slots - strangers - self._taken[server]
+            free = capacity.slots - capacity.strangers - self._taken[server]
             if count > free:
                 waits = waits or Waits(words=f"{count} prepared slots on {alias}, {max(free, 0)} free")
         return waits
-
-
-def _server(alias: str) -> Server:
-    settings = connections[alias].settings_dict
-    return str(settings.get("HOST") or "localhost"), str(settings.get("PORT") or "5432")
-
-
-def _capacity(alias: str) -> tuple[int, int] | str:
-    """Prepared slots of the alias's server, and how many of them strangers use; words if it does not answer."""
-    try:
-        with connections[alias].cursor() as cursor:
-            cursor.execute(
-                "SELECT current_setting('max_prepared_transactions')::int,"
-                " (SELECT count(*) FROM pg_prepared_xact() WHERE NOT starts_with(gid, %s))",
-                [installation_prefix(conf.installation())],
-            )
-            slots, strangers = cursor.fetchone()
-            return slots, strangers
-    except (DatabaseError, InterfaceError) as error:
-        connections[alias].close()
-        return str(error).splitlines()[0]

@@ -39,7 +39,7 @@ class Node:
 
     def __init__(self, notify: Notify) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._bus = node_bus(conf.broker_url())
+        self._bus = node_bus(conf.broker_url(), conf.installation())
         self._journal = JournalPool()
         self._dispatcher = Dispatcher()
         self._waiting_room = WaitingRoom(self._journal)
@@ -60,7 +60,7 @@ class Node:
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Run until cancelled; then hand everything over. ``on_ready`` is called when it has the journal.
 
-        Raises RuntimeError for a journal that is not ours.
+        Raises RuntimeError for a journal that is not ours, and whatever a defect in one of its parts raised.
         """
         await self._wait_for_journal()
         on_ready()
@@ -75,6 +75,9 @@ class Node:
                 except TimeoutError:
                     pass
                 self._wake.clear()
+                for helper in helpers:
+                    if helper.done():
+                        helper.result()  # A defect that ended it ends the node: others manage its batches.
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -110,9 +113,7 @@ class Node:
                 await asyncio.sleep(SWEEP_SECONDS)
 
     async def _on_stray(self, delivery: Delivery) -> None:
-        over = await strays.answer(delivery, self._bus, self._journal)
-        if over is not None:
-            self._clean(over)
+        await strays.answer(delivery, self._bus, self._journal)
 
     async def _renew(self) -> None:
         while True:

@@ -8,11 +8,14 @@ from coordination.journal.pool import JournalError, JournalPool
 
 from . import admission
 from .admission import Applicant, Verdict, Waits
+from .capacity import Capacities
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 """Between two looks while somebody waits; a newcomer is looked at at once."""
+IDLE_SECONDS = 10.0
+"""When nobody has come for so long, the connections to the servers are closed."""
 
 
 class WaitingRoom:
@@ -21,6 +24,7 @@ class WaitingRoom:
     def __init__(self, journal: JournalPool) -> None:
         self._journal = journal
         self._waiting: dict[UUID, tuple[Applicant, asyncio.Future[Verdict]]] = {}
+        self._capacities = Capacities()
         self._wake = asyncio.Event()
 
     async def verdict(self, applicant: Applicant) -> Verdict:
@@ -36,13 +40,20 @@ class WaitingRoom:
     async def run(self) -> None:
         """Look, for ever."""
         while True:
-            await self._wake.wait()
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._capacities.hang_up()
+                continue
             self._wake.clear()
             now = dict(self._waiting)
             if not now:
                 continue
+            applicants = [applicant for applicant, _ in now.values()]
+            capacities = await self._capacities.look({alias for applicant in applicants for alias in applicant.needs})
             try:
-                verdicts = await self._journal.run(admission.admit, [applicant for applicant, _ in now.values()])
+                verdicts = await self._journal.run(admission.admit, applicants, capacities)
             except JournalError as error:
                 logger.info("Nothing could be admitted: %s", error)
                 await asyncio.sleep(1)

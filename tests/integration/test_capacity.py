@@ -69,3 +69,19 @@ def test_one_that_never_fits(few_slots: Site) -> None:
     assert attempts(site, batch) == {}
     assert in_state(site, batch, "NOT_RUN") == 63
     nothing_left(site, batch)
+
+
+def test_a_server_that_hangs_holds_up_its_own_batches_only(running: Site) -> None:
+    running.postgres2.suspend()
+    try:
+        first = start(running, tasks=9, fail_at=0)
+        words = running.wait_until(lambda: field(running, first, "waiting_for"), 20, what="what the first waits for")
+        assert words == "database demo_crm, which cannot be reached: it does not answer"
+        other = start(running, customer="globex", tasks=2, fail_at=0)
+        assert ended(running, other, timeout=5) == "COMMITTED"
+        assert field(running, first, "state") == "PENDING"
+    finally:
+        running.postgres2.resume()
+    assert ended(running, first) == "COMMITTED"
+    assert (rows(running, first), rows(running, other)) == (90, 20)
+    nothing_left(running, first, other)

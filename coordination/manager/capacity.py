@@ -1,0 +1,117 @@
+"""How many prepared slots servers have, asked anew at each look.
+
+Each server is asked in a thread of its own, and waited for a second at most: one that is gone or hangs holds up its
+own customers' batches and nobody else's. Connections are kept while looks go on, and closed after them.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from coordination import conf
+from coordination.protocol.gid import installation_prefix
+from coordination.resources.base import ResourceError
+from coordination.resources.kept import KeptConnections
+
+ANSWER_SECONDS = 1.0
+"""How long a look waits for a server's answer."""
+
+Server = tuple[str, str]
+"""Host and port: aliases that share them share their prepared slots."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """A server's ``max_prepared_transactions``, and how many of them others than this installation use."""
+
+    slots: int
+    strangers: int
+
+
+Answer = Capacity | str
+"""A string says why there is no answer."""
+
+
+def server_of(alias: str) -> Server:
+    """The server that ``alias`` is on; one of its own for an alias that this node's settings lack."""
+    settings = connections.settings.get(alias)
+    if settings is None:
+        return "", alias
+    return str(settings.get("HOST") or "localhost"), str(settings.get("PORT") or "5432")
+
+
+class Capacities:
+    """Asks servers. Its methods belong to one event loop."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Server, KeptConnections] = {}
+        self._asking: dict[Server, asyncio.Future[Answer]] = {}
+
+    async def look(self, aliases: Iterable[str]) -> dict[Server, Answer]:
+        """What the servers of these aliases answer now. Takes little more than a second, whatever they do."""
+        servers = {server_of(alias): alias for alias in aliases}
+        self._asking = {server: asked for server, asked in self._asking.items() if not asked.done()}
+        new = {server: self._ask(server, alias) for server, alias in servers.items() if server not in self._asking}
+        self._asking |= new
+        if new:
+            await asyncio.wait(new.values(), timeout=ANSWER_SECONDS)
+        asked = {server: self._asking[server] for server in servers}
+        return {server: it.result() if it.done() else "it does not answer" for server, it in asked.items()}
+
+    def hang_up(self) -> None:
+        """Close the connections that are not in use."""
+        for kept in self._kept.values():
+            kept.close_idle()
+
+    def _ask(self, server: Server, alias: str) -> asyncio.Future[Answer]:
+        kept = self._kept.setdefault(server, KeptConnections(alias))
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[Answer] = loop.create_future()
+
+        def tell(answer: Answer) -> None:
+            if not asked.done():
+                asked.set_result(answer)
+
+        def ask() -> None:
+            with contextlib.suppress(RuntimeError):  # The node has ended meanwhile.
+                loop.call_soon_threadsafe(tell, _answer(kept))
+
+        threading.Thread(target=ask, name=f"coordination-capacity-{alias}", daemon=True).start()
+        return asked
+
+
+def _answer(kept: KeptConnections) -> Answer:
+    """Ask over a kept connection, and over a fresh one if that one had died."""
+    if kept.alias not in connections.settings:
+        return "this node's settings do not have it"
+    answer: Answer = ""
+    for fresh in (False, True):
+        try:
+            wrapper = kept.take(fresh=fresh)
+        except ResourceError as error:
+            return str(error)
+        try:
+            answer = _question(wrapper)
+        except (DatabaseError, InterfaceError) as error:
+            answer = str(error).splitlines()[0]
+            kept.drop(wrapper)
+            continue
+        kept.give_back(wrapper)
+        break
+    return answer
+
+
+def _question(wrapper: BaseDatabaseWrapper) -> Capacity:
+    with wrapper.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('max_prepared_transactions')::int,"
+            " (SELECT count(*) FROM pg_prepared_xact() WHERE NOT starts_with(gid, %s))",
+            [installation_prefix(conf.installation())],
+        )
+        slots, strangers = cursor.fetchone()
+        return Capacity(slots=slots, strangers=strangers)
