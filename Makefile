@@ -1,4 +1,5 @@
 # make demo    the whole product in one process on http://127.0.0.1:8000 (PORT= changes it), with nothing installed first
+# make services  web pages, a node and a worker on RabbitMQ, PostgreSQL and Redis that you have (README, "Services")
 # make test    everything a change must pass: lint, types, layers, tests (installs what is missing)
 # make lint    only the first three
 # make bench   our batch against bare Celery groups and a hand-written chord, on real RabbitMQ and PostgreSQL
@@ -7,14 +8,25 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO_STAMP := .venv/.installed-for-the-demo
+SERVICES_STAMP := .venv/.installed-for-services
 PORT ?= 8000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench venv packages
+.PHONY: demo services test lint bench venv packages
 
 # First of all targets, so what make alone does. exec: a signal to make reaches the process that has to hear it.
 demo: $(DEMO_STAMP)
 	@PORT=$(PORT) exec $(BIN)/python manage.py demo
+
+services: export PATH := $(CURDIR)/$(BIN):$(PATH)
+services: export PORT := $(PORT)
+services: export ORCHESTRATOR_HOME := $(or $(ORCHESTRATOR_HOME),$(CURDIR)/var)
+services: $(SERVICES_STAMP)
+	@test -n "$$AMQP_URL" && test -n "$$DATABASE_URL" && test -n "$$REDIS_URL" \
+	    || { echo 'Set AMQP_URL, DATABASE_URL, REDIS_URL and what else README ("Services") names.' >&2; exit 1; }
+	@mkdir -p "$$ORCHESTRATOR_HOME"
+	@python manage.py migrate_all --verbosity 0
+	@exec supervisord -c deploy/supervisord.conf
 
 test: packages lint
 	$(BIN)/python -m pytest --session-timeout=1800 $(PYTEST_ARGS)
@@ -35,6 +47,9 @@ $(DEMO_STAMP): requirements.txt requirements-embedded.txt | $(BIN)/python
 	    echo "Installing packages into .venv (a minute or so, the first time) …"; \
 	    $(BIN)/python -m pip install -q -r requirements-embedded.txt && cat $^ > $@; else touch $@; fi
 
+$(SERVICES_STAMP): requirements.txt requirements-services.txt | $(BIN)/python
+	@if ! cat $^ | cmp -s - $@; then $(BIN)/python -m pip install -q -r requirements-services.txt && cat $^ > $@; else touch $@; fi
+
 # A virtual environment that could not be made to its end is taken away again, or the next run would believe in it.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -42,7 +57,7 @@ $(BIN)/python:
 	@echo "Making a virtual environment in .venv …"
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
-$(STAMP): requirements.txt requirements-embedded.txt requirements-dev.txt | $(BIN)/python
+$(STAMP): requirements.txt requirements-embedded.txt requirements-services.txt requirements-dev.txt | $(BIN)/python
 	@if ! cat $^ | cmp -s - $@; then $(BIN)/python -m pip install -q -r requirements-dev.txt && cat $^ > $@; else touch $@; fi
 
 # RabbitMQ and Redis for the tests, which start their own private servers from these programs.

@@ -5,6 +5,7 @@ Importing it never fails for want of a variable. What is missing or contradictor
 checks.
 """
 
+import os
 import secrets
 from typing import Any
 
@@ -136,7 +137,9 @@ CELERY_RESULT_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = TIME_ZONE
 # Results are for people (the admin shows how each task run ended); no outcome is ever built on one.
-CELERY_RESULT_BACKEND = ENVIRONMENT.result_backend if ENVIRONMENT.result_backend == "django-db" else None
+CELERY_RESULT_BACKEND = "django-db" if ENVIRONMENT.result_backend == "django-db" else "disabled"
+# Celery prefers the variable of that name to any setting: it must find there what we made of it.
+os.environ["CELERY_RESULT_BACKEND"] = CELERY_RESULT_BACKEND
 CELERY_TASK_IGNORE_RESULT = False
 CELERY_TASK_TRACK_STARTED = False
 # Remote control is a way for anyone on the broker to stop workers, and its exclusive queue makes a worker exit when it
@@ -193,6 +196,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENVIRONMENT.s
 if ENVIRONMENT.secure:
     # TLS ends in the proxy in front of us, which must set this header itself and drop the client's.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # supervisors ask from inside, without TLS
     SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
 # HSTS is promised for our own host only: its subdomains and the preload list are their owner's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from coordination.web import actions, batches, customers, data, starting
+from coordination.web import actions, batches, customers, data, health, starting
 
 app_name = "coordination"
 
@@ -17,5 +17,7 @@ urlpatterns = [
     path("c/<slug:slug>/b/<uuid:batch>/relaunch", actions.relaunch, name="relaunch"),
     path("c/<slug:slug>/b/<uuid:batch>/part/<slug:name>", batches.part, name="part"),
     path("c/<slug:slug>/b/<uuid:batch>/state", data.state, name="state"),
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
     path("coordination/states.css", data.states, name="states"),
 ]
