@@ -25,7 +25,7 @@ from coordination.live.frames import NOTHING, Head, Update, counts_by_letter
 from coordination.live.why import Facts, clock, why
 from coordination.models import Batch, Branch, Node, OperatorRequest
 from coordination.protocol.messages import cut
-from coordination.protocol.states import BATCH_ENDED, LETTERS, BatchState, BranchState, Decision
+from coordination.protocol.states import BATCH_ENDED, CONTRADICTED, LETTERS, BatchState, BranchState, Decision
 
 T = TypeVar("T")
 
@@ -70,6 +70,7 @@ def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
         .order_by("database")
         .values(what=JSONObject(name="database", count="count"))
     )
+    wrong = branches.filter(state__in=CONTRADICTED).order_by("number").values("number")[: standing.NAMED]
     heard = Node.objects.filter(heartbeat__gt=Now() - timedelta(seconds=HEARD_SECONDS)).order_by()
     asked = (
         OperatorRequest.objects.filter(batch=OuterRef("pk"), handled=None)
@@ -84,6 +85,7 @@ def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
             changed=Case(When(seq__gt=since, then=Subquery(changed)), default=Value(""), output_field=CharField()),
             oldest=Case(When(state=BatchState.ACTIVE, then=Subquery(oldest)), default=None),
             unfinished=Case(When(state__in=_DECIDED, then=ArraySubquery(unfinished)), default=None),
+            wrong=Case(When(state=BatchState.MIXED, then=ArraySubquery(wrong)), default=None),
             asked=Subquery(asked),
             heard=Exists(heard),
             queue=F("customer__queue"),
@@ -91,7 +93,7 @@ def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
         .values(
             *("seq", "tasks", "state", "decision", "reason", "waiting_for", "counts"),
             *("created", "dispatched", "deadline", "decided", "ended"),
-            *("changed", "oldest", "unfinished", "asked", "heard", "queue"),
+            *("changed", "oldest", "unfinished", "wrong", "asked", "heard", "queue"),
         )
     )
 
@@ -111,7 +113,7 @@ def _head(row: dict[str, Any]) -> Head:
         phase=standing.phase(facts),
         since=_iso(standing.since(state, times)),
         deadline=_iso(times.deadline) if times.deadline and undecided else "",
-        left=standing.left_behind(facts, unfinished),
+        left=standing.left_behind(facts, unfinished, row["wrong"] or ()),
         todo=standing.to_do(facts, times, row["heard"]),
     )
 

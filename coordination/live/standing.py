@@ -12,6 +12,9 @@ from coordination.protocol.states import BATCH_ENDED, CONTRADICTED, BatchState, 
 
 NO_NODE = "No manager is heard of: see that one runs (manage.py runmanager)."
 
+NAMED = 10
+"""Tasks that a sentence names by their numbers."""
+
 PHASES = ("prepare", "decide", "finish", "done")
 """The steps of every batch, in their order."""
 
@@ -45,8 +48,12 @@ def since(state: BatchState, times: Times) -> datetime:
     return times.dispatched or times.created if state is BatchState.ACTIVE else times.created
 
 
-def left_behind(facts: Facts, unfinished: Sequence[tuple[str, int]]) -> str:
-    """What of the batch still lies in databases; ``unfinished`` counts prepared tasks by database."""
+def left_behind(facts: Facts, unfinished: Sequence[tuple[str, int]], wrong: Sequence[int] = ()) -> str:
+    """What of the batch still lies in databases.
+
+    ``unfinished`` counts prepared tasks by database, ``wrong`` has the first numbers of those that ended against the
+    decision.
+    """
     if facts.state is BatchState.PENDING:
         return "Nothing: no task has run."
     if facts.state is BatchState.ACTIVE:
@@ -54,10 +61,11 @@ def left_behind(facts: Facts, unfinished: Sequence[tuple[str, int]]) -> str:
     if facts.state not in BATCH_ENDED:
         parts = [f"{_tasks(count)} on database {name}" for name, count in unfinished]
         return f"Still to be finished: {', '.join(parts)}." if parts else "The end is being stored."
-    wrong = facts.count(*CONTRADICTED)
-    if wrong:
-        return f"{_tasks(wrong)} did not end as decided: {'its' if wrong == 1 else 'their'} rows have to be looked at."
-    return "Nothing is left behind."
+    count = facts.count(*CONTRADICTED)
+    if not count:
+        return "Nothing is left behind."
+    names = ", ".join(map(str, wrong)) + (f" and {count - len(wrong):,} more" if len(wrong) < count else "")
+    return f"Task{'s' if count != 1 else ''} {names} did not end as decided: look at what they wrote."
 
 
 def to_do(facts: Facts, times: Times, heard_of_nodes: bool) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -74,6 +75,9 @@ def show(request: HttpRequest, found: Batch, *, problem: str = "", status: int =
         "relaunches": list(found.relaunches.order_by("created")[:20]),
         "params": shown(found.params),
         "head": head,
+        "since": datetime.fromisoformat(head.since),
+        "deadline": found.deadline or found.start_by,  # hidden while there is none
+        "lasted": found.ended - found.created if found.ended else None,
         "look": BATCH_LOOKS[BatchState(head.state)],
         "steps": words.steps(head.phase, head.decision),
         "title_prefix": words.title_prefix(BatchState(head.state), head.counts, found.tasks),

@@ -52,9 +52,9 @@ const SHAPES = {
   },
 };
 
-// By letter: { plain, faint }, canvases of `size` CSS pixels at that scale. The colours are those that the page's own
-// elements with the same data-state have now.
-export function sprites(looks, size, scale) {
+// By letter: { plain, faint }, the pixels of squares of `size` CSS pixels, which are `side` of the screen's. The colours are
+// those that the page's own elements with the same data-state have now.
+export function sprites(looks, size, side) {
   const made = new Map();
   const sample = document.createElement("span");
   sample.className = "mark";
@@ -62,20 +62,20 @@ export function sprites(looks, size, scale) {
   for (const [letter, [state, , , shape]] of Object.entries(looks)) {
     sample.dataset.state = state;
     const colour = getComputedStyle(sample).color;
-    made.set(letter, { plain: one(shape, colour, size, scale, 1), faint: one(shape, colour, size, scale, FAINT) });
+    made.set(letter, { plain: one(shape, colour, size, side, 1), faint: one(shape, colour, size, side, FAINT) });
   }
   sample.remove();
   return made;
 }
 
-function one(shape, colour, size, scale, alpha) {
+function one(shape, colour, size, side, alpha) {
   const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = Math.round(size * scale);
-  const pen = canvas.getContext("2d");
-  pen.scale(canvas.width / size, canvas.height / size);
+  canvas.width = canvas.height = side;
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  pen.scale(side / size, side / size);
   pen.fillStyle = pen.strokeStyle = colour;
   pen.globalAlpha = alpha;
   pen.lineWidth = Math.max(1, Math.round(size / 8));
   SHAPES[shape](pen, size, pen.lineWidth);
-  return canvas;
+  return new Uint32Array(pen.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
 }

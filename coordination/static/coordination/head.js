@@ -45,10 +45,10 @@ export class HeadView {
   }
 
   #drawTimes(head) {
-    const [since, deadline, took] = [byId("since"), byId("deadline-time"), byId("took")];
-    since.dateTime = head.since;
-    deadline.dateTime = head.deadline;
+    const took = byId("took");
+    byId("since").firstElementChild.dateTime = head.since;
     byId("deadline").hidden = !head.deadline;
+    if (head.deadline) byId("deadline").querySelector("time").dateTime = head.deadline;
     if (head.ended) took.dataset.to = head.since;
     localize(byId("live"));
   }
@@ -70,6 +70,7 @@ export class HeadView {
     byId("asked").hidden = !head.asked;
     const cancel = byId("cancel");
     if (!cancel) return;
+    byId("again").classList.toggle("plain", head.state !== "ROLLED_BACK");
     cancel.hidden = Boolean(head.decision) || head.ended;
     cancel.classList.toggle("is-asked", Boolean(head.asked));
     if (head.asked) cancel.open = false;
@@ -81,7 +82,9 @@ export class HeadView {
       const number = head.counts[letter] || 0;
       say(item.querySelector(".count"), count(number));
       item.hidden = !number && !item.querySelector("[aria-current]");
-      this.#bars.get(letter).style.width = `${(100 * number) / Math.max(1, tasks)}%`;
+      const bar = this.#bars.get(letter);
+      bar.hidden = !number;
+      bar.style.flexGrow = number;
     }
   }
 

@@ -43,7 +43,7 @@ function words(element, now) {
     case "left":
       return moment > now ? `${whole(moment - now)}, by ${at}` : `no time left, since ${at}`;
     default:
-      return `${day(moment)} ${clock(moment)}`;
+      return at;
   }
 }
 
