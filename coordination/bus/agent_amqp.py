@@ -17,7 +17,6 @@ from uuid import UUID
 
 import amqp
 
-from . import topology
 from .address import Address, read
 from .blocking import (
     ConfirmedPublisher,
@@ -29,6 +28,7 @@ from .blocking import (
     shut,
 )
 from .port import BusError
+from .topology import ALL, MAILBOX_ARGUMENTS, Topology, vote_key
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +43,15 @@ OnMessage = Callable[[bytes, Callable[[], None]], None]
 class AmqpAgentBus:
     """:class:`~.port.AgentBus` over RabbitMQ."""
 
-    def __init__(self, url: str, *, process: str, aliases: Sequence[str]) -> None:
+    def __init__(self, url: str, *, installation: str, process: str, aliases: Sequence[str]) -> None:
         """For worker process ``process``, which can finish gids of the databases ``aliases``. Raises BadBrokerUrl."""
         address = read(url)
-        self._reader = _Reader(address, process, tuple(aliases))
+        self._names = names = Topology(installation)
+        self._reader = _Reader(address, names, process, tuple(aliases))
         self._publisher = ConfirmedPublisher(
-            address, f"coordination agent {process}, publishing", prepare=declare_topology
+            address,
+            f"coordination agent {process}, publishing",
+            prepare=lambda channel: declare_topology(channel, names),
         )
         self._publishing = threading.Lock()
         self._closed = False
@@ -64,7 +67,7 @@ class AmqpAgentBus:
             if self._closed:
                 raise BusError("the bus is closed")
             self._publisher.publish(
-                (topology.VOTES, topology.vote_key(batch, branch), amqp.Message(body, delivery_mode=2))
+                (self._names.votes, vote_key(batch, branch), amqp.Message(body, delivery_mode=2))
                 for batch, branch, body in messages
             )
 
@@ -89,8 +92,9 @@ class _MailboxLost(Exception):
 class _Reader:
     """The thread that reads the mailbox and the recovery queues, whatever becomes of the connection."""
 
-    def __init__(self, address: Address, process: str, aliases: tuple[str, ...]) -> None:
+    def __init__(self, address: Address, names: Topology, process: str, aliases: tuple[str, ...]) -> None:
         self.connected = threading.Event()
+        self._names = names
         self._address = address
         self._process = process
         self._aliases = aliases
@@ -152,17 +156,15 @@ class _Reader:
     def _consume(self, connection: amqp.Connection) -> amqp.Channel:
         """Declare and consume everything on a new connection."""
         channel = connection.channel()
-        declare_topology(channel)
+        declare_topology(channel, self._names)
         channel.basic_qos(0, PREFETCH, False)
-        mailbox = topology.mailbox(self._process)
-        channel.queue_declare(
-            mailbox, durable=True, auto_delete=False, arguments={"x-expires": topology.MAILBOX_EXPIRES_MS}
-        )
-        for key in (self._process, topology.ALL):
-            channel.queue_bind(mailbox, topology.DECISIONS, key)
+        mailbox = self._names.mailbox(self._process)
+        channel.queue_declare(mailbox, durable=True, auto_delete=False, arguments=MAILBOX_ARGUMENTS)
+        for key in (self._process, ALL):
+            channel.queue_bind(mailbox, self._names.decisions, key)
         queues = [mailbox]
         for alias in self._aliases:
-            queues.append(topology.recovery_queue(alias))
+            queues.append(self._names.recovery_queue(alias))
             channel.queue_declare(queues[-1], durable=True, auto_delete=False)
         for queue in queues:
             channel.basic_consume(
@@ -185,7 +187,7 @@ class _Reader:
                 checked = time.monotonic()
         self._acknowledge(connection, channel)
         if self._delete_mailbox:
-            channel.queue_delete(topology.mailbox(self._process))
+            channel.queue_delete(self._names.mailbox(self._process))
 
     def _readable(self, connection: amqp.Connection, timeout: float) -> bool:
         """Wait for the broker, or for :meth:`_wake`."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import amqp
 
-from . import topology
 from .address import Address
 from .port import BLOCKED, BusError
+from .topology import Topology
 
 CALL_TIMEOUT = 5.0
 READ_TIMEOUT = 4.0
@@ -59,12 +59,12 @@ def open_connection(
     return connection
 
 
-def declare_topology(channel: amqp.Channel) -> None:
+def declare_topology(channel: amqp.Channel, names: Topology) -> None:
     """Declare what nodes and agents share."""
-    for exchange, kind, arguments in topology.EXCHANGES:
+    for exchange, kind, arguments in names.exchanges:
         channel.exchange_declare(exchange, kind, durable=True, auto_delete=False, arguments=arguments or None)
-    channel.queue_declare(topology.STRAYS, durable=True, auto_delete=False)
-    channel.queue_bind(topology.STRAYS, topology.STRAYS)
+    channel.queue_declare(names.strays, durable=True, auto_delete=False)
+    channel.queue_bind(names.strays, names.strays)
 
 
 def shut(connection: amqp.Connection | None) -> None:

@@ -1,4 +1,4 @@
-"""The bus within one process, without a broker: queues in memory, shared by all buses of the same URL.
+"""The bus within one process, without a broker: queues in memory, shared by an installation's buses of one URL.
 
 What RabbitMQ does for its adapters is done here for :mod:`.local_node` and :mod:`.local_agent`: a queue gives each
 message to one consumer, at most 200 unacknowledged each, and takes back what one that closes has not acknowledged.
@@ -220,11 +220,11 @@ class Exchange:
             queue.ready = deque(sorted([*parcels, *queue.ready], key=lambda parcel: parcel.number))
 
 
-_exchanges: dict[str, Exchange] = {}
+_exchanges: dict[tuple[str, str], Exchange] = {}
 _making = threading.Lock()
 
 
-def exchange(url: str) -> Exchange:
-    """The one exchange that all buses of ``url`` in this process share."""
+def exchange(url: str, installation: str) -> Exchange:
+    """The one exchange that all buses of ``url`` and ``installation`` in this process share."""
     with _making:
-        return _exchanges.setdefault(url, Exchange())
+        return _exchanges.setdefault((url, installation), Exchange())

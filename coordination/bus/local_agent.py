@@ -19,9 +19,9 @@ OnMessage = Callable[[bytes, Callable[[], None]], None]
 class LocalAgentBus:
     """:class:`~.port.AgentBus` over an :class:`~.local.Exchange`."""
 
-    def __init__(self, url: str, *, process: str, aliases: Sequence[str]) -> None:
+    def __init__(self, url: str, *, installation: str, process: str, aliases: Sequence[str]) -> None:
         """For a worker called ``process``, which can finish gids of the databases ``aliases``."""
-        self._exchange = local.exchange(url)
+        self._exchange = local.exchange(url, installation)
         self._process = process
         self._queues = [local.mailbox(process), *(local.recovery_queue(alias) for alias in aliases)]
         self._connected = threading.Event()

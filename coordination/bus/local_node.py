@@ -22,8 +22,8 @@ SLICE_SECONDS = 0.01
 class LocalNodeBus:
     """:class:`~.port.NodeBus` over an :class:`~.local.Exchange`. Each bus is used on one loop."""
 
-    def __init__(self, url: str) -> None:
-        self._shared = local.exchange(url)
+    def __init__(self, url: str, *, installation: str) -> None:
+        self._shared = local.exchange(url, installation)
         self._open = False
         self._readers: set[_Reader] = set()
         self._stray_reader: StrayReader | None = None
@@ -47,9 +47,9 @@ class LocalNodeBus:
 
     async def consume_batch(self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost) -> BatchChannel:
         reader = _Reader(self._exchange(), on_delivery, lambda: on_lost(QueueLost(batch=batch)))
-        reader.start(local.batch_queue(batch))
+        created = reader.start(local.batch_queue(batch))
         self._readers.add(reader)
-        return _BatchChannel(reader, self._readers)
+        return _BatchChannel(reader, self._readers, created)
 
     async def delete_batch(self, batch: UUID) -> bool:
         exchange = self._exchange()
@@ -77,9 +77,8 @@ class LocalNodeBus:
         exchange.publish([(queue, body)])
 
     async def put_back(self, batch: UUID, body: bytes) -> None:
-        exchange, queue = self._exchange(), local.batch_queue(batch)
-        exchange.declare(queue)
-        exchange.publish([(queue, body)])
+        if not self._exchange().publish([(local.batch_queue(batch), body)]):
+            raise BusError("the batch has no queue; its manager makes it")
 
     async def consume_strays(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
         exchange = self._exchange()
@@ -196,7 +195,8 @@ class _Reader:
 class _BatchChannel:
     """What a manager holds of its batch's consumer."""
 
-    def __init__(self, reader: _Reader, readers: set[_Reader]) -> None:
+    def __init__(self, reader: _Reader, readers: set[_Reader], created: bool) -> None:
+        self.created = created
         self._reader = reader
         self._readers = readers
 

@@ -9,11 +9,12 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
-from . import address, topology
+from . import address
 from .node_consumer import PREFETCH, AmqpDelivery, QueueConsumer
 from .node_link import CALL_TIMEOUT, Link, as_bus_error, close_channel
 from .port import BLOCKED, BatchChannel, BusError, Delivery, OnDelivery, OnLost, QueueLost
 from .stray_reader import StrayReader
+from .topology import ALL, BATCH_ARGUMENTS, Topology, batch_binding
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +27,10 @@ class AmqpNodeBus:
     Questions and declarations go over the consuming connection too, which an alarm does not block.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, installation: str) -> None:
         """Raises BadBrokerUrl."""
         where = address.read(url)
+        self._names = Topology(installation)
         self._publishing = Link(where, "coordination node, publishing", probe=False)
         self._consuming = Link(where, "coordination node, consuming", probe=True)
         self._publisher: AbstractChannel | None = None
@@ -42,7 +44,7 @@ class AmqpNodeBus:
     async def connect(self) -> None:
         await asyncio.gather(self._publishing.connect(), self._consuming.connect())
         async with self._consuming.channel("declaring the exchanges") as channel:
-            await _declare_topology(channel)
+            await self._declare_topology(channel)
         await self._publishing_channel()
 
     async def close(self) -> None:
@@ -57,13 +59,13 @@ class AmqpNodeBus:
 
     async def declare_batch(self, batch: UUID) -> None:
         async with self._consuming.channel("declaring a batch's queue") as channel:
-            await _declare_batch(channel, batch)
+            await self._declare_batch(channel, batch)
 
     async def consume_batch(self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost) -> BatchChannel:
         consumer = QueueConsumer(
             self._consuming,
-            topology.batch_queue(batch),
-            declare=lambda channel: _declare_batch(channel, batch),
+            self._names.batch_queue(batch),
+            declare=lambda channel: self._declare_batch(channel, batch),
             on_delivery=on_delivery,
             on_lost=lambda: on_lost(QueueLost(batch=batch)),
         )
@@ -78,7 +80,7 @@ class AmqpNodeBus:
         async with self._consuming.channel("deleting a batch's queue") as channel:
             try:
                 raw = await channel.get_underlay_channel()
-                await raw.queue_delete(topology.batch_queue(batch), if_empty=True)
+                await raw.queue_delete(self._names.batch_queue(batch), if_empty=True)
             except ChannelPreconditionFailed:
                 return False
             return True
@@ -91,7 +93,7 @@ class AmqpNodeBus:
         try:
             with as_bus_error("reading a batch's queue"):
                 async with asyncio.timeout(CALL_TIMEOUT):
-                    await drain.fetch(topology.batch_queue(batch))
+                    await drain.fetch(self._names.batch_queue(batch))
         except BaseException:
             await drain.close()
             raise
@@ -103,13 +105,13 @@ class AmqpNodeBus:
         return drain.deliveries
 
     async def tell(self, process: str, body: bytes) -> bool:
-        return await self._publish(topology.DECISIONS, process, body, persistent=False)
+        return await self._publish(self._names.decisions, process, body, persistent=False)
 
     async def tell_all(self, body: bytes) -> None:
-        await self._publish(topology.DECISIONS, topology.ALL, body, persistent=False)
+        await self._publish(self._names.decisions, ALL, body, persistent=False)
 
     async def recover(self, alias: str, body: bytes) -> None:
-        queue = topology.recovery_queue(alias)
+        queue = self._names.recovery_queue(alias)
         if queue not in self._recovery_declared:
             await self._declare_recovery(queue)
         if not await self._publish("", queue, body, persistent=True):
@@ -118,16 +120,15 @@ class AmqpNodeBus:
                 raise BusError(f"queue {queue} vanished twice")
 
     async def put_back(self, batch: UUID, body: bytes) -> None:
-        await self.declare_batch(batch)
-        if not await self._publish("", topology.batch_queue(batch), body, persistent=True):
-            raise BusError("the batch's queue was deleted meanwhile")
+        if not await self._publish("", self._names.batch_queue(batch), body, persistent=True):
+            raise BusError("the batch has no queue; its manager makes it")
 
     async def consume_strays(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
         reader = StrayReader(on_delivery)
         consumer = QueueConsumer(
             self._consuming,
-            topology.STRAYS,
-            declare=_declare_topology,
+            self._names.strays,
+            declare=self._declare_topology,
             on_delivery=reader,
         )
         await consumer.start()
@@ -137,10 +138,20 @@ class AmqpNodeBus:
     async def mailbox_is_read(self, process: str) -> bool:
         async with self._consuming.channel("asking for a mailbox") as channel:
             try:
-                queue = await channel.declare_queue(topology.mailbox(process), passive=True)
+                queue = await channel.declare_queue(self._names.mailbox(process), passive=True)
             except ChannelNotFoundEntity:
                 return False
             return bool(queue.declaration_result.consumer_count)
+
+    async def _declare_topology(self, channel: AbstractChannel) -> None:
+        for name, kind, arguments in self._names.exchanges:
+            await channel.declare_exchange(name, kind, durable=True, arguments=arguments or None)
+        strays = await channel.declare_queue(self._names.strays, durable=True)
+        await strays.bind(self._names.strays)
+
+    async def _declare_batch(self, channel: AbstractChannel, batch: UUID) -> None:
+        queue = await channel.declare_queue(self._names.batch_queue(batch), durable=True, arguments=BATCH_ARGUMENTS)
+        await queue.bind(self._names.votes, batch_binding(batch))
 
     async def _declare_recovery(self, queue: str) -> None:
         async with self._consuming.channel("declaring a recovery queue") as channel:
@@ -174,7 +185,7 @@ class AmqpNodeBus:
             async with asyncio.timeout(CALL_TIMEOUT), self._publisher_lock:
                 if self._publisher is None or self._publisher.is_closed or self._publisher_of is not generation:
                     async with self._consuming.channel("declaring the exchanges") as channel:
-                        await _declare_topology(channel)
+                        await self._declare_topology(channel)
                     self._publisher = await self._publishing.open_channel(confirms=True)
                     self._publisher_of = generation
                 return self._publisher
@@ -186,6 +197,10 @@ class _BatchChannel:
     def __init__(self, consumer: QueueConsumer, consumers: set[QueueConsumer]) -> None:
         self._consumer = consumer
         self._consumers = consumers
+
+    @property
+    def created(self) -> bool:
+        return self._consumer.created
 
     async def close(self) -> None:
         self._consumers.discard(self._consumer)
@@ -242,15 +257,3 @@ class _Drain:
     def _close_soon(self) -> None:
         self._closed()
         self._closing = asyncio.create_task(self.close())
-
-
-async def _declare_topology(channel: AbstractChannel) -> None:
-    for name, kind, arguments in topology.EXCHANGES:
-        await channel.declare_exchange(name, kind, durable=True, arguments=arguments or None)
-    strays = await channel.declare_queue(topology.STRAYS, durable=True)
-    await strays.bind(topology.STRAYS)
-
-
-async def _declare_batch(channel: AbstractChannel, batch: UUID) -> None:
-    queue = await channel.declare_queue(topology.batch_queue(batch), durable=True)
-    await queue.bind(topology.VOTES, topology.batch_binding(batch))

@@ -53,7 +53,10 @@ class QueueConsumer:
         on_lost: Callable[[], None] | None = None,
     ) -> None:
         """``on_lost`` is told once that the queue is gone, and that ends the consumer; without it the queue is made
-        again."""
+        again.
+        """
+        self.created = False
+        """Whether the queue was not there when we came, as far as anyone cares: of one with an ``on_lost``."""
         self._link = link
         self._queue = queue
         self._declare = declare
@@ -67,6 +70,8 @@ class QueueConsumer:
 
     async def start(self) -> None:
         """Declare and consume, and go on doing so. Raises BusError, and then consumes nothing."""
+        # The broker's answer to a declaration does not tell whether it made the queue.
+        self.created = self._on_lost is not None and not await self._exists()
         await self._open()
         self._keeper = asyncio.create_task(self._keep())
 

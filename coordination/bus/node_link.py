@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 
 import aio_pika
+import aiormq
 import aiormq.abc
 from aio_pika.abc import AbstractChannel
 from aio_pika.connection import make_url
@@ -31,6 +32,11 @@ CHANNELS_SPARED = 16
 
 CLIENT_ERRORS = (AMQPError, OSError, RuntimeError, EOFError)
 """What the client raises for a broker that is gone, slow or unwilling; a timeout is an OSError."""
+
+# No bound on the frames that wait to be written: when there is one and it is reached, the client drops its answer to a
+# broker that closes a channel (that is how the broker says "no such queue"), and the broker then ends the connection
+# when the channel's number is used again. Little waits there in any case, for whoever writes waits for an answer.
+aiormq.Connection.FRAME_BUFFER_SIZE = 0
 
 
 @contextlib.contextmanager
@@ -107,19 +113,23 @@ class Link:
         connection = self._connection
         assert connection is not None
         number = self._free_number(raw, spared=CHANNELS_SPARED if lasting else 0)
-        self._numbers.add(number)
+        numbers = self._numbers
+        numbers.add(number)
         try:
             with as_bus_error("opening a channel"):
                 channel = connection.channel(number, publisher_confirms=confirms, on_return_raises=confirms)
                 try:
                     async with asyncio.timeout(CALL_TIMEOUT):
                         await channel.initialize()
+                        opened = await channel.get_underlay_channel()
                 except TimeoutError:
                     self.suspect(raw)
                     raise
-                return channel
-        finally:
-            self._numbers.discard(number)
+        except BaseException:
+            numbers.discard(number)
+            raise
+        opened.closing.add_done_callback(lambda _: numbers.discard(number))
+        return channel
 
     @contextlib.asynccontextmanager
     async def channel(self, what: str) -> AsyncIterator[AbstractChannel]:
@@ -158,7 +168,11 @@ class Link:
         return transport.connection
 
     def _free_number(self, raw: aiormq.abc.AbstractConnection, *, spared: int) -> int:
-        """The lowest free channel number. The client's own choice grows past the broker's limit in the long run."""
+        """The lowest free channel number. The client's own choice grows past the broker's limit in the long run.
+
+        Of a channel that the broker closes, the client forgets the number before it has said that it may be used again:
+        ours is kept until then.
+        """
         limit = int(raw.connection_tune.channel_max or 65535)
         taken = raw.channels.keys() | self._numbers
         if len(taken) >= limit - spared:
@@ -180,7 +194,7 @@ class Link:
             raise
         self._lost.clear()
         lost = self._lost
-        self._connection = connection
+        self._connection, self._numbers = connection, set()
         raw = self._transport(connection)
         raw.closing.add_done_callback(lambda _: lost.set() if self._connection is connection else None)
         self._up.set()

@@ -34,6 +34,10 @@ class Delivery(Protocol):
 class BatchChannel(Protocol):
     """Consumer of one batch's queue, on an AMQP channel of its own."""
 
+    @property
+    def created(self) -> bool:
+        """Whether the queue had to be made. Of a batch whose tasks were sent: the broker has lost what it held."""
+
     async def close(self) -> None:
         """Stop consuming, within 2 s; what was not acknowledged goes back to the queue. Never raises."""
 
@@ -107,10 +111,13 @@ class NodeBus(Protocol):
         """Publish to the durable recovery queue of ``alias``, declaring it, persistent, confirmed. Raises BusError."""
 
     async def put_back(self, batch: UUID, body: bytes) -> None:
-        """Publish a stray to its batch's queue, which is declared first, persistent, confirmed. Raises BusError."""
+        """Publish a stray to its batch's queue, persistent, confirmed. Raises BusError, also if there is none.
+
+        It is not made here: whoever manages the batch must find out that it was lost (``BatchChannel.created``).
+        """
 
     async def consume_strays(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
-        """Consume ``coordination.strays`` from now on, also after reconnecting, several at a time. Raises BusError.
+        """Consume the strays from now on, also after reconnecting, several at a time. Raises BusError.
 
         If ``on_delivery`` raises, that is logged and the stray goes back to its queue after a second.
         """

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from .port import Delivery
+from .port import BusError, Delivery
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,11 @@ class StrayReader:
     async def _read(self, delivery: ReturnableDelivery) -> None:
         try:
             await self._on_delivery(delivery)
+        except BusError as error:
+            logger.info("A stray was not answered yet, it goes back to its queue: %s", error)
         except Exception as error:
             logger.warning("A stray was not answered, it goes back to its queue: %r", error, exc_info=True)
-            await asyncio.sleep(1)
-            await delivery.put_back()
+        else:
+            return
+        await asyncio.sleep(1)
+        await delivery.put_back()

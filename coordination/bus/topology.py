@@ -1,50 +1,81 @@
-"""Names on the broker, in one place.
+"""Names on the broker, in one place. Each has the installation's id in it: several may share a virtual host.
 
-``coordination.votes`` (topic) takes what agents say, key ``<batch>.<branch>``; each batch has one durable classic
-queue bound ``<batch>.*``, and what finds no queue goes by the alternate exchange to ``coordination.strays``.
-``coordination.decisions`` (direct) reaches mailboxes, one a process, bound under its id and under ``all``.
-``coordination.recovery.<alias>`` is a durable queue read by every agent that has that database.
+``coordination.<installation>.votes`` (topic) takes what agents say, key ``<batch>.<branch>``; each batch has one
+durable classic queue bound ``<batch>.*``, and what finds no queue goes by the alternate exchange to ``….strays``.
+``….decisions`` (direct) reaches mailboxes, one a process, bound under its id and under ``all``.
+``….recovery.<alias>`` is a durable queue read by every agent that has that database.
 """
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-VOTES = "coordination.votes"
-STRAYS = "coordination.strays"
-"""Both the alternate exchange (fanout) of VOTES and the durable queue bound to it."""
-DECISIONS = "coordination.decisions"
 ALL = "all"
-MAILBOX_EXPIRES_MS = 60_000
-"""A mailbox that nobody reads is gone after so long: its process was killed, or cannot reach the broker."""
-EXCHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    (STRAYS, "fanout", {}),
-    (VOTES, "topic", {"alternate-exchange": STRAYS}),
-    (DECISIONS, "direct", {}),
-)
-"""Name, type and arguments of our exchanges, all durable, in an order in which they can be declared. Nodes and agents
-declare them alike, whoever comes first, and the queue STRAYS with them."""
+MAILBOX_ARGUMENTS: dict[str, Any] = {"x-expires": 60_000}
+"""A mailbox that nobody reads is gone after a minute: its process was killed, or cannot reach the broker."""
+BATCH_ARGUMENTS: dict[str, Any] = {"x-expires": 24 * 60 * 60 * 1000}
+"""A batch's queue that nobody reads is gone after a day, or one that a crash left behind would stay for ever.
+
+A queue with a consumer never expires, and while a node runs, every open batch has one. Without a node for a day,
+nothing is lost that does not come again: the sweep votes for all that is prepared, and the next manager, which has to
+make the queue anew, asks all agents what they hold and sends again what no agent has begun.
+"""
 
 
-def batch_queue(batch: UUID) -> str:
-    """The queue of one batch's votes."""
-    return f"coordination.batch.{batch.hex}"
+@dataclass(frozen=True)
+class Topology:
+    """The names of one installation."""
+
+    installation: str
+
+    @property
+    def votes(self) -> str:
+        """The exchange that takes what agents say."""
+        return self._name("votes")
+
+    @property
+    def strays(self) -> str:
+        """Both the alternate exchange (fanout) of :attr:`votes` and the durable queue bound to it."""
+        return self._name("strays")
+
+    @property
+    def decisions(self) -> str:
+        """The exchange that reaches mailboxes."""
+        return self._name("decisions")
+
+    @property
+    def exchanges(self) -> tuple[tuple[str, str, dict[str, Any]], ...]:
+        """Name, type and arguments of our exchanges, all durable, in an order in which they can be declared.
+
+        Nodes and agents declare them alike, whoever comes first, and the queue :attr:`strays` with them.
+        """
+        return (
+            (self.strays, "fanout", {}),
+            (self.votes, "topic", {"alternate-exchange": self.strays}),
+            (self.decisions, "direct", {}),
+        )
+
+    def batch_queue(self, batch: UUID) -> str:
+        """The queue of one batch's votes."""
+        return self._name(f"batch.{batch.hex}")
+
+    def mailbox(self, process: str) -> str:
+        """The mailbox queue of one worker process."""
+        return self._name(f"mailbox.{process}")
+
+    def recovery_queue(self, alias: str) -> str:
+        """The queue of orders that any agent with this database may carry out."""
+        return self._name(f"recovery.{alias}")
+
+    def _name(self, what: str) -> str:
+        return f"coordination.{self.installation}.{what}"
 
 
 def batch_binding(batch: UUID) -> str:
-    """What binds :func:`batch_queue` to ``VOTES``."""
+    """What binds a batch's queue to the exchange of votes."""
     return f"{batch.hex}.*"
 
 
 def vote_key(batch: UUID, branch: int) -> str:
     """Routing key of what an agent says about a branch (of several, the first)."""
     return f"{batch.hex}.{branch}"
-
-
-def mailbox(process: str) -> str:
-    """The mailbox queue of one worker process."""
-    return f"coordination.mailbox.{process}"
-
-
-def recovery_queue(alias: str) -> str:
-    """The queue of orders that any agent with this database may carry out."""
-    return f"coordination.recovery.{alias}"

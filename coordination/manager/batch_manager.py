@@ -273,7 +273,8 @@ class BatchManager:
                 self._channel = channel
                 self._consuming.set()
                 if not fresh or losses > seen:
-                    await self._ask_around(wiped=losses > seen)
+                    # Each batch has its queue before its tasks are sent: one that had to be made was lost.
+                    await self._ask_around(wiped=losses > seen or channel.created)
                 fresh, seen = False, losses
             await asyncio.sleep(0.2)
 

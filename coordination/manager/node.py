@@ -39,7 +39,7 @@ class Node:
 
     def __init__(self, notify: Notify) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._bus = node_bus(conf.broker_url())
+        self._bus = node_bus(conf.broker_url(), conf.installation())
         self._journal = JournalPool()
         self._dispatcher = Dispatcher()
         self._waiting_room = WaitingRoom(self._journal)
@@ -113,9 +113,7 @@ class Node:
                 await asyncio.sleep(SWEEP_SECONDS)
 
     async def _on_stray(self, delivery: Delivery) -> None:
-        over = await strays.answer(delivery, self._bus, self._journal)
-        if over is not None:
-            self._clean(over)
+        await strays.answer(delivery, self._bus, self._journal)
 
     async def _renew(self) -> None:
         while True:

@@ -13,28 +13,22 @@ from coordination.protocol.messages import MessageError, ToManager, Votes, decod
 logger = logging.getLogger(__name__)
 
 
-async def answer(delivery: Delivery, bus: NodeBus, journal: JournalPool) -> UUID | None:
-    """Answer one stray, then acknowledge it. Raises BusError, JournalError: then it has to come again.
-
-    Returns a batch to clean up after, if its queue was declared for nothing.
-    """
+async def answer(delivery: Delivery, bus: NodeBus, journal: JournalPool) -> None:
+    """Answer one stray, then acknowledge it. Raises BusError, JournalError: then it has to come again."""
     message = read(delivery.body)
     if message is None:
         await delivery.acknowledge()
-        return None
-    declared_for_nothing = False
+        return
     gids = [item.gid for item in message.items] if isinstance(message, Votes) else []
     facts = await journal.run(strays.facts, message.batch, gids)
     replies = answer_stray(message, facts)
     if isinstance(replies, PutBack):
         await bus.put_back(message.batch, delivery.body)
-        declared_for_nothing = await is_over(message.batch, journal)
     else:
         for reply in replies:
             assert isinstance(reply, Tell)
             await bus.tell(reply.process, encode(reply.message))
     await delivery.acknowledge()
-    return message.batch if declared_for_nothing else None
 
 
 async def is_over(batch: UUID, journal: JournalPool) -> bool:

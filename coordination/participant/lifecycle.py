@@ -60,7 +60,7 @@ def stop_agent() -> None:
 def _new() -> Agent:
     process = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(4)}"
     aliases = registry.aliases()
-    return Agent(agent_bus(conf.broker_url(), process=process, aliases=aliases), process, aliases)
+    return Agent(agent_bus(conf.broker_url(), conf.installation(), process, aliases), process, aliases)
 
 
 def _child_began(**kwargs: Any) -> None:

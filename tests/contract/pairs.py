@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from coordination.bus import local, topology
+from coordination.bus import local
 from coordination.bus.choose import agent_bus, node_bus
 from coordination.bus.port import AgentBus, NodeBus
+from coordination.bus.topology import Topology
 from tests.services import RabbitMQ
+
+INSTALLATION = "1234abcd"
 
 
 class Pair(Protocol):
@@ -25,41 +28,54 @@ class Pair(Protocol):
     def batch_queue_exists(self, batch: UUID) -> bool:
         """Whether there is a queue for this batch."""
 
+    def of_another_installation(self) -> "Pair":
+        """The same broker as another installation gets it."""
+
 
 class RabbitMQPair:
     """aio-pika and py-amqp over a real RabbitMQ."""
 
-    def __init__(self, server: RabbitMQ, url: str = "") -> None:
+    def __init__(self, server: RabbitMQ, url: str = "", installation: str = INSTALLATION) -> None:
         self.server = server
         self.url = url or server.url
+        self.installation = installation
+        self.names = Topology(installation)
 
     def node(self) -> NodeBus:
-        return node_bus(self.url)
+        return node_bus(self.url, self.installation)
 
     def agent(self, process: str, aliases: Sequence[str] = ()) -> AgentBus:
-        return agent_bus(self.url, process, aliases)
+        return agent_bus(self.url, self.installation, process, aliases)
+
+    def of_another_installation(self) -> "RabbitMQPair":
+        return RabbitMQPair(self.server, self.url, "0000beef")
 
     def delete_batch_queue(self, batch: UUID) -> None:
-        self.server.delete(topology.batch_queue(batch))
+        self.server.delete(self.names.batch_queue(batch))
 
     def batch_queue_exists(self, batch: UUID) -> bool:
-        return topology.batch_queue(batch) in self.server.queues()
+        return self.names.batch_queue(batch) in self.server.queues()
 
 
 class LocalPair:
     """Both sides in this process, on an exchange of their own."""
 
-    def __init__(self) -> None:
-        self.url = f"memory://{uuid4().hex}"
+    def __init__(self, url: str = "", installation: str = INSTALLATION) -> None:
+        self.url = url or f"memory://{uuid4().hex}"
+        self.installation = installation
+        self._exchange = local.exchange(self.url, installation)
 
     def node(self) -> NodeBus:
-        return node_bus(self.url)
+        return node_bus(self.url, self.installation)
 
     def agent(self, process: str, aliases: Sequence[str] = ()) -> AgentBus:
-        return agent_bus(self.url, process, aliases)
+        return agent_bus(self.url, self.installation, process, aliases)
+
+    def of_another_installation(self) -> "LocalPair":
+        return LocalPair(self.url, "0000beef")
 
     def delete_batch_queue(self, batch: UUID) -> None:
-        local.exchange(self.url).delete(local.batch_queue(batch))
+        self._exchange.delete(local.batch_queue(batch))
 
     def batch_queue_exists(self, batch: UUID) -> bool:
-        return local.exchange(self.url).exists(local.batch_queue(batch))
+        return self._exchange.exists(local.batch_queue(batch))

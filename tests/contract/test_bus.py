@@ -146,6 +146,16 @@ class TestTheBatchQueue:
         await votes.channel.close()
         assert await again.channel.waiting() == 0
 
+    async def test_says_whether_it_had_to_be_made(self, pair: Pair, node: NodeBus, batch: UUID) -> None:
+        first = await consume(node, batch)
+        assert first.channel.created
+        await first.channel.close()
+        again = await consume(node, batch)
+        assert not again.channel.created
+        pair.delete_batch_queue(batch)
+        await eventually(lambda: again.lost)
+        assert (await consume(node, batch)).channel.created
+
     async def test_is_deleted_only_if_empty(self, pair: Pair, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
         assert await node.delete_batch(batch), "there is none"
         await node.declare_batch(batch)
@@ -188,13 +198,18 @@ class TestStrays:
         await process().publish(uuid4(), b"lost my way")
         await eventually(lambda: b"lost my way" in strays.bodies)
 
-    async def test_put_back_it_reaches_its_batch(self, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
+    async def test_put_back_it_reaches_its_batch_once_that_has_a_queue(
+        self, pair: Pair, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
         strays = Strays()
         await node.consume_strays(strays)
         await process().publish(batch, b"too early")
         await eventually(lambda: b"too early" in strays.bodies)
-        await node.put_back(batch, b"too early")
+        with pytest.raises(BusError):
+            await node.put_back(batch, b"too early")
+        assert not pair.batch_queue_exists(batch), "its manager must find out that it is gone"
         votes = await consume(node, batch)
+        await node.put_back(batch, b"too early")
         await eventually(lambda: votes.bodies == [b"too early"])
 
     async def test_one_that_cannot_be_answered_comes_again(self, node: NodeBus, process: MakeProcess) -> None:
@@ -229,6 +244,40 @@ class TestStrays:
         assert b"slow" not in quick.bodies
         release.set()
         await eventually(lambda: b"slow" in quick.bodies)
+
+
+class TestTwoInstallations:
+    async def test_on_one_broker_hear_nothing_of_each_other(
+        self, pair: Pair, node: NodeBus, process: MakeProcess, batch: UUID
+    ) -> None:
+        others = pair.of_another_installation()
+        stranger, strangers_process = others.node(), Process(others.agent("one", ["crm"])).start()
+        strays, strangers_strays = Strays(), Strays()
+        await stranger.connect()
+        try:
+            ours, theirs = await consume(node, batch), await consume(stranger, batch)
+            await node.consume_strays(strays)
+            await stranger.consume_strays(strangers_strays)
+            one = process("one", ["crm"])
+            await one.publish(batch, b"ours")
+            await strangers_process.publish(batch, b"theirs")
+            await one.publish(uuid4(), b"our stray")
+            await strangers_process.publish(uuid4(), b"their stray")
+            for bus, whose in ((node, b"our"), (stranger, b"their")):
+                assert await bus.tell("one", whose + b" word")
+                await bus.tell_all(whose + b" word to all")
+                await bus.recover("crm", whose + b" order")
+            await eventually(lambda: ours.bodies and theirs.bodies and strays.bodies and strangers_strays.bodies)
+            assert (ours.bodies, theirs.bodies) == ([b"ours"], [b"theirs"])
+            await eventually(lambda: len(one.heard) == 3 and len(strangers_process.heard) == 3)
+            assert set(one.heard) == {b"our word", b"our word to all", b"our order"}
+            assert set(strangers_process.heard) == {b"their word", b"their word to all", b"their order"}
+            assert b"their stray" not in strays.bodies
+            assert strangers_strays.bodies == [b"their stray"]
+        finally:
+            await asyncio.to_thread(strangers_process.close)
+            await stranger.close()
+            others.delete_batch_queue(batch)
 
 
 class TestTheNode:

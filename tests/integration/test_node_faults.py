@@ -1,5 +1,6 @@
 """Nodes that die, end and share: batches go on where they were."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -46,6 +47,25 @@ def test_the_only_node_killed_in_the_middle_of_the_votes(working: Site, site: Si
     assert set(attempts(site, good).values()) == {1}
     assert field(site, good, "epoch") == 2
     nothing_left(site, good, bad)
+
+
+def test_the_broker_loses_everything_while_no_node_runs(working: Site, site: Site) -> None:
+    """Votes nobody heard and tasks nobody began are gone: asked for and sent again, long before the deadline."""
+    node = site.node()
+    batch = start(site, tasks=60, fail_at=0, seconds=0.2)
+    site.wait_until(lambda: in_state(site, batch, "PREPARED") >= 4, 30, what="four votes stored")
+    node.kill()
+    stored = in_state(site, batch, "PREPARED")
+    site.wait_until(lambda: len(prepared(site, batch)) >= stored + 4, 30, what="votes nobody hears")
+    site.rabbitmq.wipe()
+    assert len(prepared(site, batch)) < 60
+    began = time.monotonic()
+    site.node()
+    assert ended(site, batch) == "COMMITTED"
+    took = time.monotonic() - began
+    print(f"ended {took:.1f} s after a node was there again")
+    assert (rows(site, batch), doubled(site, batch)) == (600, [])
+    nothing_left(site, batch)
 
 
 def test_a_node_that_is_stopped_hands_over(working: Site, site: Site) -> None:

@@ -57,7 +57,7 @@ def test_nothing_shown_holds_a_password() -> None:
     "url", ["", "memory", "redis://me:s3cret@host", "amqp://me:s3cret@host:port", "me:s3cret@host"]
 )
 def test_what_is_no_broker_is_refused_with_a_word(url: str) -> None:
-    for make in (node_bus, lambda url: agent_bus(url, "process", [])):
+    for make in (lambda url: node_bus(url, "1234abcd"), lambda url: agent_bus(url, "1234abcd", "process", [])):
         with pytest.raises(BadBrokerUrl) as caught:
             make(url)
         assert "s3cret" not in str(caught.value)

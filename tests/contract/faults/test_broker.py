@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from coordination.bus import topology
 from coordination.bus.port import BLOCKED, BusError, NodeBus
 from tests.contract.listening import Process, Strays, consume, eventually, until_it_works
 from tests.contract.pairs import RabbitMQPair
@@ -133,42 +132,61 @@ class TestTheBrokerDies:
 
 
 class TestQueuesAndExchangesVanish:
-    async def test_a_mailbox(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+    async def test_a_mailbox(
+        self, server: RabbitMQ, pair: RabbitMQPair, node: NodeBus, process: MakeProcess
+    ) -> None:
         one = process("one")
-        server.delete(topology.mailbox("one"))
+        server.delete(pair.names.mailbox("one"))
         await eventually(lambda: one.connected == 2)
         assert await node.tell("one", b"hello")
         await eventually(lambda: one.heard == [b"hello"])
 
-    async def test_a_recovery_queue(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+    async def test_a_recovery_queue(
+        self, server: RabbitMQ, pair: RabbitMQPair, node: NodeBus, process: MakeProcess
+    ) -> None:
         await node.recover("ledger", b"a")
-        server.delete(topology.recovery_queue("ledger"))
+        server.delete(pair.names.recovery_queue("ledger"))
         await node.recover("ledger", b"b")
         one = process(aliases=["ledger"])
         await eventually(lambda: one.heard == [b"b"])
-        server.delete(topology.recovery_queue("ledger"))
+        server.delete(pair.names.recovery_queue("ledger"))
         await eventually(lambda: one.connected == 2)
         await node.recover("ledger", b"c")
         await eventually(lambda: one.heard == [b"b", b"c"])
 
-    async def test_the_strays(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+    async def test_the_strays(
+        self, server: RabbitMQ, pair: RabbitMQPair, node: NodeBus, process: MakeProcess
+    ) -> None:
         strays = Strays()
         await node.consume_strays(strays)
-        server.delete(topology.STRAYS)
+        server.delete(pair.names.strays)
         one = process()
         await asyncio.sleep(0.5)
         await one.publish(uuid4(), b"stray")
         await eventually(lambda: b"stray" in strays.bodies)
 
-    async def test_the_exchanges(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
+    async def test_the_exchanges(
+        self, server: RabbitMQ, pair: RabbitMQPair, node: NodeBus, process: MakeProcess
+    ) -> None:
         one = process("one")
         await one.publish(uuid4(), b"x")
         assert await node.tell("one", b"x")
         with server.connect() as connection:
-            connection.channel().exchange_delete(topology.VOTES)
-            connection.channel().exchange_delete(topology.DECISIONS)
+            connection.channel().exchange_delete(pair.names.votes)
+            connection.channel().exchange_delete(pair.names.decisions)
         await until_it_works(lambda: one.publish(uuid4(), b"x"), 2)
         await until_it_works(lambda: node.tell("one", b"x"), 2)
+
+
+class TestAQueueLeftBehind:
+    async def test_goes_a_day_after_its_last_reader(self, server: RabbitMQ, pair: RabbitMQPair, node: NodeBus) -> None:
+        batch, day = uuid4(), 24 * 60 * 60 * 1000
+        await node.declare_batch(batch)
+        with server.connect() as connection:  # refused if the queue were declared in any other way
+            connection.channel().queue_declare(
+                pair.names.batch_queue(batch), durable=True, auto_delete=False, arguments={"x-expires": day}
+            )
+        assert await node.delete_batch(batch)
 
 
 class TestAnAlarm:

@@ -25,7 +25,7 @@ def result(site: Site, task: str) -> tuple[str, str]:
 
 def everything_acknowledged(site: Site, manager: Manager) -> None:
     """Of Celery's messages and of the mailboxes'."""
-    names = [manager.tasks_queue, *(f"coordination.mailbox.{process}" for process in manager.processes.values())]
+    names = [manager.tasks_queue, *(manager.names.mailbox(process) for process in manager.processes.values())]
     wait_until(lambda: not any(site.rabbitmq.queues()[name].messages for name in names), 5, what="acknowledgements")
 
 

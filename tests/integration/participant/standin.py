@@ -7,7 +7,8 @@ from typing import Any
 
 import amqp
 
-from coordination.bus import topology
+from coordination import conf
+from coordination.bus.topology import BATCH_ARGUMENTS, Topology, batch_binding
 from coordination.participant.ticket import KEY, Ticket
 from coordination.protocol import gid as gids
 from coordination.protocol.messages import (
@@ -42,17 +43,18 @@ class Manager:
         self._rabbitmq = rabbitmq
         self.tasks_queue = queue
         """Celery's queue, so that a test can keep the tasks to a worker of its own."""
-        self._queue = topology.batch_queue(self.batch)
+        self.names = Topology(conf.installation())
+        self._queue = self.names.batch_queue(self.batch)
         self.connect()
 
     def connect(self) -> None:
         """Connect, and declare what a manager declares; again after the broker was away."""
         self._connection = self._rabbitmq.connect()
         self._channel = self._connection.channel()
-        for exchange, kind, arguments in topology.EXCHANGES:
+        for exchange, kind, arguments in self.names.exchanges:
             self._channel.exchange_declare(exchange, kind, durable=True, auto_delete=False, arguments=arguments or None)
-        self._channel.queue_declare(self._queue, durable=True, auto_delete=False)
-        self._channel.queue_bind(self._queue, topology.VOTES, topology.batch_binding(self.batch))
+        self._channel.queue_declare(self._queue, durable=True, auto_delete=False, arguments=BATCH_ARGUMENTS)
+        self._channel.queue_bind(self._queue, self.names.votes, batch_binding(self.batch))
 
     def send(self, task: str, *args: Any, number: int = 1, alias: str, again: bool = False, **kwargs: Any) -> str:
         """Dispatch a branch; returns the Celery task id."""
@@ -109,11 +111,12 @@ class Manager:
 
     def tell_raw(self, process: str, body: bytes) -> None:
         """Publish anything to one mailbox."""
-        self._channel.basic_publish(amqp.Message(body, delivery_mode=2), topology.DECISIONS, process)
+        self._channel.basic_publish(amqp.Message(body, delivery_mode=2), self.names.decisions, process)
 
     def recover(self, alias: str, message: Order) -> None:
         """Publish to the recovery queue of an alias."""
-        self._channel.basic_publish(amqp.Message(encode(message), delivery_mode=2), "", topology.recovery_queue(alias))
+        queue = self.names.recovery_queue(alias)
+        self._channel.basic_publish(amqp.Message(encode(message), delivery_mode=2), "", queue)
 
     def decide(self, decision: Decision, votes: list[VoteItem]) -> None:
         """Tell each process that voted, as a manager does."""

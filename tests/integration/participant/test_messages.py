@@ -87,5 +87,5 @@ def test_an_order_for_what_does_not_exist(worker: Process, site: Site, manager: 
     manager.recover(LEDGER, manager.order(vote, Decision.COMMIT))
     manager.wait(lambda: manager.ends)
     assert manager.ends[vote.gid].outcome is Outcome.ROLLED_BACK
-    queue = f"coordination.recovery.{LEDGER}"
+    queue = manager.names.recovery_queue(LEDGER)
     wait_until(lambda: site.rabbitmq.queues()[queue].messages == 0, 5, what="the order to be acknowledged")

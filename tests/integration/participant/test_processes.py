@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from coordination.bus import topology
+from coordination.bus.topology import ALL
 from coordination.protocol import gid as gids
 from coordination.protocol.messages import Stop
 from coordination.protocol.states import Decision, Outcome
@@ -24,7 +24,7 @@ def test_a_killed_workers_work_is_finished_by_another(worker: Process, site: Sit
         doomed.kill()
     # As a manager does with its decision: the message the dead worker had not acknowledged is delivered again, and
     # must not be worked on any more.
-    manager.tell(topology.ALL, Stop(batch=manager.batch))
+    manager.tell(ALL, Stop(batch=manager.batch))
     for vote in manager.votes:
         manager.recover(vote.alias, manager.order(vote, Decision.COMMIT))
     manager.wait(lambda: len(manager.ends) == 8)
