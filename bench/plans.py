@@ -1,11 +1,11 @@
-"""The bench's plan."""
+"""The bench's plans."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from django import forms
 
-from bench.tasks import in_batch
+from bench.tasks import in_batch, one_of_many
 from coordination.api import BranchSpec, Plan
 
 
@@ -20,3 +20,17 @@ class Bench(Plan):
         ledger = customer.database("ledger")
         for number in range(1, params["tasks"] + 1):
             yield in_batch.branch(number, database=ledger)
+
+
+class Many(Plan):
+    """So many tasks of ten rows, spread over the customer's three databases; one may fail."""
+
+    class Params(forms.Form):
+        tasks = forms.IntegerField(min_value=1, max_value=20_000, help_text="How many tasks.")
+        fail_at = forms.IntegerField(min_value=0, help_text="Number of the task that fails; 0: none does.")
+
+    def branches(self, customer: Any, params: dict[str, Any]) -> Iterator[BranchSpec]:
+        """In turns to `ledger`, `warehouse` and `crm`."""
+        databases = [customer.database(name) for name in ("ledger", "warehouse", "crm")]
+        for number in range(1, params["tasks"] + 1):
+            yield one_of_many.branch(number, params["fail_at"], database=databases[number % 3])

@@ -1,7 +1,7 @@
 """What a bench runs on: private servers, a node, and a worker for each place that results go to."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,8 @@ PLAIN, RESULTS, CHORD = "plain", "results", "chord"
 
 
 @contextmanager
-def running(most_tasks: int) -> Iterator[Site]:
-    """Start all, set this process up as a program of the site, and stop all at the end."""
+def running(most_tasks: int, queues: Sequence[str] = (PLAIN, RESULTS, CHORD)) -> Iterator[Site]:
+    """Start all, with a worker for each of ``queues``; set this process up as a program of the site; stop all."""
     scratch = Scratch()
     slots = max(2500, most_tasks + 600)
     servers = [
@@ -37,9 +37,9 @@ def running(most_tasks: int) -> Iterator[Site]:
         site.start()
         site.node(wait=False)
         backends = {PLAIN: "", RESULTS: "django-db", CHORD: redis.url}
-        for queue, backend in backends.items():
+        for queue in queues:
             arguments = ("-Q", queue, f"--prefetch-multiplier={PREFETCH}")
-            site.worker("prefork", CONCURRENCY, *arguments, env={"BENCH_RESULTS": backend}, wait=False)
+            site.worker("prefork", CONCURRENCY, *arguments, env={"BENCH_RESULTS": backends[queue]}, wait=False)
         os.environ.update(site.settings, BENCH_RESULTS=redis.url, BENCH_STARTS="1")
         import django
 

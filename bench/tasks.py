@@ -1,6 +1,7 @@
 """The work, the same in all: ten rows in one database, by the ORM. Only what is around it differs."""
 
 import os
+import time
 from typing import Any
 
 from celery import shared_task
@@ -32,6 +33,18 @@ def tell_done() -> None:
 def in_batch(db: str, number: int) -> None:
     """(a) A task of our batch."""
     insert(db, current_branch().batch, number)
+
+
+@branch_task
+def one_of_many(db: str, number: int, fail_at: int) -> None:
+    """A task of one of many batches, which writes down when its work is done; task ``fail_at`` then fails."""
+    batch = current_branch().batch
+    insert(db, batch, number)
+    file = os.open(os.environ["BENCH_DONE"] + ".bodies", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{batch} {number} {time.time()}\n".encode())
+    os.close(file)
+    if fail_at:
+        5 / (fail_at - number)
 
 
 @shared_task(ignore_result=True)
