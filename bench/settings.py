@@ -9,7 +9,7 @@ import os
 
 from orchestrator_site.settings import *  # noqa: F403
 
-CELERY_RESULT_BACKEND = os.environ.get("BENCH_RESULTS") or None
+CELERY_RESULT_BACKEND = os.environ["CELERY_RESULT_BACKEND"] = os.environ.get("BENCH_RESULTS") or "disabled"
 CELERY_IMPORTS = ["bench.by_hand"]
 if "BENCH_STARTS" in os.environ:
     CELERY_BROKER_TRANSPORT_OPTIONS = {}
