@@ -22,7 +22,10 @@ from django.conf import settings
 from coordination.live.hints import batch_changed
 from coordination.manager.node import Node
 from coordination.manager.worker import NodeWorker
+from coordination.models import Batch
+from coordination.protocol import gid
 from orchestrator_site.celery import app
+from orchestrator_site.entering import say
 from orchestrator_site.home import Home
 from orchestrator_site.postgresql import HomeError
 
@@ -31,8 +34,10 @@ logger = logging.getLogger(__name__)
 SLOTS = 4
 READY_SECONDS = 30.0
 NODE_STOP_SECONDS = 10.0
-WORKER_STOP_SECONDS = 5.0
+WORKER_STOP_SECONDS = 3.0
 """How long a stop waits for tasks that run. One that is cut off has prepared nothing, and is run again."""
+LEFT_BEHIND_SECONDS = 15.0
+"""How long a command that has hosted waits for what a killed host had prepared of batches that have ended since."""
 LOOK_SECONDS = 1.0
 """How often one that waits looks whether there is still a host."""
 
@@ -151,8 +156,10 @@ class Host:
         Raises HomeError when what it hosts has failed.
         """
         if self._engine is None:
-            if time.monotonic() < self._next or not self._home.host():
-                self._next = max(self._next, time.monotonic() + LOOK_SECONDS)
+            if time.monotonic() < self._next:
+                return False
+            self._next = time.monotonic() + LOOK_SECONDS
+            if not self._home.host():
                 return False
             self._thread.start()
             self._engine = Engine(self._loop)
@@ -169,14 +176,39 @@ class Host:
             self._engine.wake()
 
     def close(self) -> None:
-        """Stop hosting."""
-        if self._engine is not None:
-            engine, self._engine = self._engine, None
+        """Stop hosting. Nothing that is over is left prepared, where it can be helped."""
+        if self._engine is None:
+            return
+        engine, self._engine = self._engine, None
+        try:
+            self._clear_up(engine)
+        finally:
             asyncio.run_coroutine_threadsafe(engine.stop_node(), self._loop).result()
             engine.stop_worker()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._home.stop_hosting()
+
+    def _clear_up(self, engine: Engine) -> None:
+        """Wait for the sweep. It is the next host that would do it otherwise, and when that will be nobody knows."""
+        until = time.monotonic() + LEFT_BEHIND_SECONDS
+        said = False
+        while not engine.failure and time.monotonic() < until and (left := _left_behind(self._home)):
+            if not said:
+                say(f"Rolling back what a killed process left prepared of batches that are over ({left} tasks) …")
+                said = True
+            time.sleep(0.2)
+
+
+def _left_behind(home: Home) -> int:
+    """How many transactions of batches that are over are prepared."""
+    with home.server.connect() as connection:
+        found = [gid.parse(row[0]) for row in connection.execute("SELECT gid FROM pg_prepared_xacts")]
+    batches = [parts.batch for parts in found if parts is not None]
+    if not batches:
+        return 0
+    still_open = set(Batch.objects.filter(pk__in=set(batches), ended=None).values_list("pk", flat=True))
+    return sum(batch not in still_open for batch in batches)
 
 
 def serve(port: int, on_ready: Callable[[], None]) -> str:

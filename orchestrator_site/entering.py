@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 
 from orchestrator_site import environment
@@ -59,10 +58,11 @@ def run(argv: list[str], execute: Callable[[list[str]], None]) -> int | str | No
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         home.close()
-    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
-        # Python would wait for it: a task that is of no use any more, since its connection is gone.
+    if home.has_hosted:
+        # Python would wait for tasks that still run, and are of no use to anybody: their connections are gone.
+        if isinstance(code, str):
+            say(code)
         sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code if isinstance(code, int) else int(code is not None))
     return code
 

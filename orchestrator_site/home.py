@@ -39,6 +39,7 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.server = Server(folder / "data", socket_folder(folder), folder / "postgresql.log")
+        self.has_hosted = False
         self._users: int | None = None
         self._stack: int | None = None
 
@@ -106,6 +107,7 @@ class Home:
         if self._stack is None:
             with contextlib.suppress(BlockingIOError):
                 self._stack = self._lock("stack.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.has_hosted = True
                 os.ftruncate(self._stack, 0)
                 os.pwrite(self._stack, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
         return self._stack is not None

@@ -117,6 +117,8 @@ COORDINATION_DATABASES = {alias: {"two_phase": "require"} for alias in ENVIRONME
 COORDINATION_BROKER_URL = ENVIRONMENT.amqp_url or "memory://"
 COORDINATION_PUBLIC_URL = (HOME and HOME.the_host().get("url")) or PUBLIC_URL
 COORDINATION_HOST = "orchestrator_site.embedded.Host" if HOME else ""
+# What a killed host had prepared is looked for by its successor only, and people wait for it: each second, not each 5.
+COORDINATION_SWEEP_SECONDS = 1 if HOME else 5
 COORDINATION_APPS = list(ENVIRONMENT.apps)
 
 # Channels.

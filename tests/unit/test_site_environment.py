@@ -1,6 +1,9 @@
 """What the site makes of its environment: half a configuration is refused, with the remedy."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,13 @@ def test_the_public_url_says_who_may_call_and_whether_cookies_are_secure() -> No
 def test_tables_are_made_where_they_belong(settings, database: str, app: str, allowed: bool) -> None:
     settings.COORDINATION_APPS = ["demo", "somewhere.loads"]
     assert SiteRouter().allow_migrate(database, app) is allowed
+
+
+@pytest.mark.parametrize("wanted, kind", [("", "DatabaseBackend"), ("none", "DisabledBackend")])
+def test_results_are_kept_or_not_whatever_celery_reads_by_itself(wanted: str, kind: str) -> None:
+    program = "import django; django.setup(); import orchestrator_site; print(orchestrator_site.celery_app.backend)"
+    env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "orchestrator_site.settings", **COMPLETE}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**env, "CELERY_RESULT_BACKEND": wanted}, capture_output=True, text=True
+    )
+    assert f".{kind} " in done.stdout, done.stderr
