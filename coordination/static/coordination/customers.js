@@ -2,6 +2,7 @@
 // the place of those that have changed. The frames are described in coordination/web/overview.py.
 
 import { Link } from "./link.js";
+import { clock, clockwork, localize } from "./times.js";
 
 const root = document.getElementById("live");
 const page = JSON.parse(root.dataset.page);
@@ -54,7 +55,6 @@ function draw() {
     say(said, picture.frame.said);
   }
   ended = picture.frame.ended;
-  tick();
 }
 
 function part(key) {
@@ -71,6 +71,7 @@ function drawPart(key, markup, place) {
     else list.append(fresh);
     element = fresh;
     drawn.set(key, markup);
+    localize(fresh);
   }
   if (list.children[place] !== element) list.insertBefore(element, list.children[place] ?? null);
 }
@@ -97,7 +98,10 @@ async function drawPast() {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     const past = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("past");
     const here = document.getElementById("past");
-    if (answer.ok && past && !here.contains(document.activeElement)) here.replaceWith(past);
+    if (answer.ok && past && !here.contains(document.activeElement)) {
+      here.replaceWith(past);
+      localize(past);
+    }
   } catch {
     // The link says that the server is away; they come with the next one that ends, or a reload.
   }
@@ -112,37 +116,13 @@ document.querySelector(".find")?.addEventListener("change", (event) => {
   if (event.target.type === "radio") event.currentTarget.requestSubmit();
 });
 
-// --- times that run, while what they belong to is known to be true -------------------------------------------------
-
-function length(seconds) {
-  const whole = Math.max(0, Math.floor(seconds));
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3_600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  if (whole < 86_400) return `${Math.floor(whole / 3_600)} h ${Math.floor((whole % 3_600) / 60)} min`;
-  return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3_600)} h`;
-}
-
-function tick() {
-  if (root.classList.contains("is-stale")) return;
-  for (const element of list.querySelectorAll("[data-since]")) {
-    element.title ||= element.textContent.trim();
-    say(element, `for ${length((Date.now() - Date.parse(element.dataset.since)) / 1_000)}`);
-  }
-  for (const element of list.querySelectorAll("[data-until]")) {
-    element.title ||= element.textContent.trim();
-    const left = (Date.parse(element.dataset.until) - Date.now()) / 1_000;
-    say(element, left > 0 ? `${length(left)} left to decide` : "deadline passed");
-  }
-}
-
-setInterval(tick, 1_000);
-tick();
-
 // --- the link ------------------------------------------------------------------------------------------------------
 
-function clock(moment) {
-  const two = (number) => String(number).padStart(2, "0");
-  return `${two(moment.getHours())}:${two(moment.getMinutes())}:${two(moment.getSeconds())}`;
+// Nothing ticks on as if all were well.
+function goStale() {
+  stale.hidden = false;
+  root.classList.add("is-stale");
+  clockwork.running = false;
 }
 
 new Link({
@@ -154,11 +134,11 @@ new Link({
   onLive: () => {
     stale.hidden = true;
     root.classList.remove("is-stale");
+    clockwork.running = true;
   },
   onStale: (since) => {
     say(stale, `Not live — last update ${clock(since)}, reconnecting`);
-    stale.hidden = false;
-    root.classList.add("is-stale");
+    goStale();
   },
   onEnd: (code) => {
     stale.replaceChildren();
@@ -170,7 +150,6 @@ new Link({
     } else {
       stale.append("Not live — this customer is not there any more, or no longer yours to see.");
     }
-    stale.hidden = false;
-    root.classList.add("is-stale");
+    goStale();
   },
 }).start();
