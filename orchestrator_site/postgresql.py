@@ -53,7 +53,7 @@ class Server:
         """
         where, account = programs(), _account(self.data)
         if os.geteuid() == 0:
-            _open_way_to((where, self.data, self.sockets), say)
+            _open_way_to((where, self.data, self.sockets), account["user"], say)
         if not self.is_made:
             say(f"Making a PostgreSQL server in {self.data.parent} …")
             self._make(where, account)
@@ -195,12 +195,13 @@ def _account(data: Path) -> dict[str, Any]:
     raise HomeError("PostgreSQL does not run as root, and there is no account nobody. Run me as a normal user.")
 
 
-def _open_way_to(paths: Sequence[Path], say: Callable[[str], None]) -> None:
+def _open_way_to(paths: Sequence[Path], user: int, say: Callable[[str], None]) -> None:
     """Let the server's account pass through the folders above `paths`: no more than that, and said."""
     for path in paths:
         for folder in reversed(path.parents):
-            mode = stat.S_IMODE(folder.stat().st_mode)
-            if not mode & stat.S_IXOTH:
+            found = folder.stat()
+            mode = stat.S_IMODE(found.st_mode)
+            if found.st_uid != user and not mode & stat.S_IXOTH:
                 folder.chmod(mode | stat.S_IXOTH)
                 say(
                     f"{folder}: mode {mode:o} becomes {mode | stat.S_IXOTH:o}, so that the account PostgreSQL runs "

@@ -3,16 +3,17 @@
 import errno
 import os
 import socket
+import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
 from orchestrator_site import embedded, entering
 from orchestrator_site.home import Home
 
-CANNOT_START = 2
+FAILED, CANNOT_START = 1, 2
 
 
 class Command(BaseCommand):
@@ -25,12 +26,12 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until stopped. Raises CommandError with the exit code."""
+        """Run until stopped. Ends the process with the exit code if it was not asked to stop."""
         home: Home | None = settings.HOME
         if home is None:
-            raise CommandError(
+            _end(
+                CANNOT_START,
                 "Services are configured (AMQP_URL, DATABASE_URL, REDIS_URL). The demo runs without any: unset them.",
-                returncode=CANNOT_START,
             )
         port: int = settings.ENVIRONMENT.port
         url: str = settings.PUBLIC_URL
@@ -40,7 +41,7 @@ class Command(BaseCommand):
         entering.say("Starting …")
         failure = embedded.serve(port, lambda: self._say_where(home, url))
         if failure:
-            raise CommandError(failure)
+            _end(FAILED, failure)
         entering.say("Stopped.")
 
     def _become_host(self, home: Home, url: str) -> None:
@@ -48,10 +49,10 @@ class Command(BaseCommand):
         while not home.host(url):
             host = home.the_host()
             if host.get("url"):
-                raise CommandError(
+                _end(
+                    CANNOT_START,
                     f"It already runs: {host['url']} (process {host['pid']}, data in {home.folder}). For a second "
                     "one set ORCHESTRATOR_HOME to another folder and PORT to another number.",
-                    returncode=CANNOT_START,
                 )
             if host and not said:
                 entering.say(f"Process {host['pid']} is running a batch in {home.folder}; waiting for its end …")
@@ -70,7 +71,7 @@ class Command(BaseCommand):
 
 
 def _check_port(port: int) -> None:
-    """Raise CommandError, naming the way out, if something listens there."""
+    """End here, naming the way out, if something listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -78,6 +79,9 @@ def _check_port(port: int) -> None:
         except OSError as error:
             why = "is taken by another program" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
             other = port + 1 if port < 65535 else port - 1
-            raise CommandError(
-                f"Port {port} {why}. Choose another: make demo PORT={other}", returncode=CANNOT_START
-            ) from error
+            _end(CANNOT_START, f"Port {port} {why}. Choose another: make demo PORT={other}")
+
+
+def _end(code: int, why: str) -> NoReturn:
+    entering.say(why)
+    sys.exit(code)
