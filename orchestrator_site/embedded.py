@@ -111,7 +111,12 @@ class Engine:
         self._failed("The worker has ended.")
 
     def _start_node(self) -> None:
-        self._node = NodeWorker(Node(batch_changed), get_channel_layer(), lambda: self._is_ready("node"))
+        try:
+            self._node = NodeWorker(Node(batch_changed), get_channel_layer(), lambda: self._is_ready("node"))
+        except Exception as error:
+            logger.exception("The node could not be made.")
+            self._failed(str(error))
+            return
         self._node_task = self._loop.create_task(self._node.handle())
         self._node_task.add_done_callback(self._node_ended)
 

@@ -93,7 +93,8 @@ class Home:
                 yield False
             else:
                 yield True
-                (self.folder / "prepared").touch()
+                if not self.is_prepared:
+                    (self.folder / "prepared").touch()
 
     # Who hosts.
 
@@ -190,6 +191,9 @@ class Home:
     def _lock(self, name: str, kind: int) -> int:
         descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            if os.geteuid() == 0:  # in somebody's home, it must stay theirs
+                owner = self.folder.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             fcntl.flock(descriptor, kind)
         except BaseException:
             os.close(descriptor)

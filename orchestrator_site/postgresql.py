@@ -78,6 +78,8 @@ class Server:
                 for _ in range(50):  # asked again each second: a server that has only just started may not listen yet
                     time.sleep(0.02)
                     if self._running_pid() is None:
+                        with contextlib.suppress(OSError):
+                            self.sockets.rmdir()
                         return
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:

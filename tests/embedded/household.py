@@ -15,7 +15,7 @@ import psycopg
 
 from orchestrator_site.home import socket_folder
 from tests.services import Process, Scratch, free_port, wait_until
-from tests.services.process import run
+from tests.services.process import children_of, run
 from tests.services.site import KEPT, ROOT
 
 READY = "Ctrl-C stops everything"
@@ -114,6 +114,17 @@ class Household:
             os.kill(pid, 0)
             return pid
         return None
+
+    def megabytes(self, process: Process) -> float:
+        """What `process` and the home's server take of the machine's memory, each shared page counted once."""
+        server = self.server()
+        pids = [process.pid, *([server, *children_of(server)] if server else [])]
+        total = 0
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+                total += int(found.group(1)) if found else 0
+        return total / 1024
 
     def guard(self) -> None:
         """Have the server killed with the test run, should a test not come to its end."""

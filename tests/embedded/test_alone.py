@@ -35,7 +35,8 @@ def test_what_is_secret_is_its_owners_only(home: Household) -> None:
     for name in ("secret-key", "installation", "demo-password"):
         found = (home.folder / name).stat()
         assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o600, os.geteuid())
-    assert stat.S_IMODE((home.folder / "run").stat().st_mode) == 0o700
+    assert stat.S_IMODE((home.folder / "data").stat().st_mode) == 0o700
+    assert not (home.folder / "run").exists()
 
 
 def test_without_a_failing_task_all_rows_are_there(home: Household) -> None:

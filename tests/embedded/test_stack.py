@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 import urllib.parse
 import urllib.request
 from http.cookiejar import CookieJar
@@ -84,6 +85,17 @@ def test_a_busy_port_is_named_with_its_way_out_and_another_home_works_at_the_sam
     assert other.wait() == 0, other.log
     assert "Stopped." in other.log and "Traceback" not in other.log
     assert far_home.server() is None and stack.home.page().status == 200
+
+
+def test_two_thousand_tasks_take_less_than_400_mb(stack: Stack) -> None:
+    home = stack.home
+    launching = home.launching(fail_at=0, tasks=2000, rows=1)
+    taken = []
+    while launching.alive:
+        taken.append(home.megabytes(stack.process))
+        time.sleep(0.3)
+    assert launching.wait() == 0, launching.log
+    assert 100 < max(taken) < 400
 
 
 def test_killed_in_the_middle_of_batches_and_started_again_each_ends_right(stack: Stack) -> None:
