@@ -62,7 +62,10 @@ class StrayFacts:
 
 @dataclass(frozen=True)
 class PutBack:
-    """The batch is open: declare its queue, publish the message there, ask :func:`must_clean_up`, then acknowledge."""
+    """The batch is open: publish the message to its queue, then acknowledge it. Without a queue it comes again.
+
+    The queue is not declared for it: that is its manager's, who must find out that it was lost.
+    """
 
 
 def answer_stray(message: ToManager, facts: StrayFacts) -> PutBack | tuple[Tell, ...]:
@@ -88,7 +91,7 @@ def answer_stray(message: ToManager, facts: StrayFacts) -> PutBack | tuple[Tell,
 
 
 def must_clean_up(facts: StrayFacts) -> bool:
-    """Asked by whoever has declared a batch's queue (taking over, after a loss, to put a stray back), right after.
+    """Asked by whoever has declared a batch's queue (taking over, after a loss), right after.
 
     True: the batch is over or unknown, and its queue may have been deleted before it was declared. Store that it is
     not (``queue_deleted = false``) and clean up. A queue that nobody reads would swallow every later vote of a

@@ -157,12 +157,18 @@ class Node:
     def _answer(self, message: ToManager, facts: StrayFacts) -> None:
         answer = self.world.parts.answer_stray(message, facts)
         self.world.note(self.name, f"answers stray {describe(message)}: {answer}")
+        if isinstance(answer, PutBack) and self.world.bus.queue is None:
+            self.world.after(1.0, self, "stray again", self._put_back, message)  # its manager makes the queue
+            return
         if isinstance(answer, PutBack):
-            self.declare()
             self.world.bus.route(message)
         else:
             self._send(answer)
             self.world.checks.stray_answered(message)
+        self.answering.remove(message)
+
+    def _put_back(self, message: ToManager) -> None:
+        self.world.bus.route(message)
         self.answering.remove(message)
 
     def _send(self, answer: tuple[Tell, ...]) -> None:
@@ -220,13 +226,13 @@ class Node:
             self.world.journal.queue_deleted = False
         return deleted
 
-    def declare(self, manager: Manager | None = None) -> bool:
+    def declare(self, manager: Manager) -> bool:
         """Declare the batch's queue, and look into the journal afterwards. False if the queue had to be made.
 
         If the batch is over by then, ``manager`` (for which it is declared) is dropped and the queue cleaned up.
 
         One step here: a node that is killed in between, after a pause in which others ended the batch and deleted
-        its queue, leaves a queue that nobody reads. That gap cannot be closed without the broker's help.
+        its queue, leaves a queue that nobody reads; the broker lets it expire.
         """
         existed = self.world.bus.declare()
         if self.world.parts.must_clean_up(self.world.journal.facts(None)):
