@@ -81,7 +81,7 @@ def test_tables_that_are_not_up_to_date(web: Site) -> None:
 def test_a_node_and_a_worker_say_that_they_are_healthy(site: Site) -> None:
     assert site.manage("health", "worker").returncode == 1
     with site.node(), site.worker():
-        for what, words in (("node", "is heard of"), ("worker", "1 workers read queue celery")):
+        for what, words in (("node", "is heard of"), ("worker", "1 worker reads queue celery")):
             done = site.manage("health", what)
             assert done.returncode == 0 and words in done.stdout, done.stderr
     site.wait_until(lambda: site.manage("health", "node").returncode == 1, 20, every=1, what="no node any more")

@@ -13,6 +13,9 @@ from coordination.management.base import Command as BaseCommand
 from coordination.management.base import Exit, Failed
 from coordination.models import Node
 
+UNHEALTHY = Exit.JOURNAL_UNREACHABLE
+"""1, whatever is the matter: it is the one code that every supervisor takes for unhealthy."""
+
 
 class Command(BaseCommand):
     """Says whether the node of this machine is heard of, or whether workers take tasks."""
@@ -36,8 +39,9 @@ def _node() -> str:
     since = Now() - timedelta(seconds=HEARD_SECONDS)
     node = Node.objects.filter(name__startswith=f"{machine}-", heartbeat__gt=since).first()
     if node is None:
-        raise Failed(Exit.JOURNAL_UNREACHABLE, f"No node on {machine} has been heard of for {HEARD_SECONDS} s.")
-    return f"Node {node} is heard of and manages {node.batches} batches"
+        raise Failed(UNHEALTHY, f"No node on {machine} has been heard of for {HEARD_SECONDS} s.")
+    batches = "1 batch" if node.batches == 1 else f"{node.batches} batches"
+    return f"Node {node} is heard of and manages {batches}"
 
 
 def _worker() -> str:
@@ -47,7 +51,7 @@ def _worker() -> str:
         with current_app.connection_for_read(connect_timeout=5) as connection:
             workers = connection.default_channel.queue_declare(queue, passive=True).consumer_count
     except connection.connection_errors + connection.channel_errors as error:
-        raise Failed(Exit.JOURNAL_UNREACHABLE, f"Queue {queue} cannot be looked at: {type(error).__name__}.") from error
+        raise Failed(UNHEALTHY, f"Queue {queue} cannot be looked at: {type(error).__name__}.") from error
     if not workers:
-        raise Failed(Exit.JOURNAL_UNREACHABLE, f"No worker reads queue {queue}.")
-    return f"{workers} workers read queue {queue}"
+        raise Failed(UNHEALTHY, f"No worker reads queue {queue}.")
+    return f"1 worker reads queue {queue}" if workers == 1 else f"{workers} workers read queue {queue}"
