@@ -4,11 +4,9 @@ Staff need no permissions granted one by one: whoever is staff and a member of a
 rows. What is not theirs is not in the queryset, so Django answers as it does for what does not exist.
 """
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets
@@ -20,6 +18,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from coordination.journal.past import ids_like
 from coordination.models import Customer
 
 BOUND = 100
@@ -51,14 +50,6 @@ class CountsSoMany(Paginator):
         """How many rows there are, at most COUNTED."""
         rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
         return rows.order_by()[:COUNTED].count()
-
-
-def ids_like(term: str) -> tuple[UUID, UUID] | None:
-    """The first and last id that begin as ``term`` says, which has at least four hex digits; None for other words."""
-    digits = term.strip().replace("-", "").lower()
-    if not re.fullmatch(r"[0-9a-f]{4,32}", digits):
-        return None
-    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
 
 
 def moment(at: datetime | None) -> str:
