@@ -123,7 +123,8 @@ def load(claim: Claim) -> Loaded | None:
             state=BatchState(state),
             decision=Decision(decision) if decision else None,
             branches=_branches(cursor, claim.batch),
-            attempts=_attempts(cursor, claim.batch),
+            # None of its tasks was sent before it was active.
+            attempts=() if state == BatchState.PENDING else _attempts(cursor, claim.batch),
         )
     return Loaded(
         snapshot=snapshot, queue=queue, admitted=admitted, created=created, start_in=start_in,

@@ -6,7 +6,7 @@ twice. Strangers' prepared transactions are counted off.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -67,8 +67,9 @@ def admit(applicants: Sequence[Applicant], capacities: Mapping[Server, Answer]) 
     with transaction.atomic(using=DEFAULT_DB_ALIAS), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         pending = _pending(cursor, applicants)
-        running = _running(cursor)
-        slots = _Slots(capacities, _reserved(cursor))
+        admitted = _open(cursor)
+        running = Counter(admitted.values())
+        slots = _Slots(capacities, _reserved(cursor, admitted))
         for applicant in sorted(applicants, key=lambda a: a.order):
             batch = applicant.claim.batch
             if batch not in pending:
@@ -99,19 +100,23 @@ def _pending(cursor: Any, applicants: Sequence[Applicant]) -> dict[UUID, tuple[i
     return {row[0]: (row[1], row[2], row[3]) for row in cursor.fetchall()}
 
 
-def _running(cursor: Any) -> Counter[int]:
-    """Admitted batches that have not ended, by customer."""
+def _open(cursor: Any) -> dict[UUID, int]:
+    """Admitted batches that have not ended, and the customer of each."""
     cursor.execute(
-        "SELECT customer_id, count(*) FROM coordination_batch WHERE dispatched IS NOT NULL AND ended IS NULL GROUP BY 1"
+        "SELECT id, customer_id FROM coordination_batch WHERE dispatched IS NOT NULL AND ended IS NULL"
     )
-    return Counter(dict(cursor.fetchall()))
+    return dict(cursor.fetchall())
 
 
-def _reserved(cursor: Any) -> dict[str, int]:
-    """Slots open batches were promised, by alias."""
+def _reserved(cursor: Any, batches: Collection[UUID]) -> dict[str, int]:
+    """Slots these open batches were promised, by alias.
+
+    Counted batch by batch: joined, the planner reads every batch there ever was, at each look and under the lock.
+    """
     cursor.execute(
-        "SELECT r.alias, count(*) FROM coordination_branch r JOIN coordination_batch b ON b.id = r.batch_id"
-        " WHERE b.dispatched IS NOT NULL AND b.ended IS NULL AND r.finished IS NULL GROUP BY r.alias"
+        "SELECT r.alias, sum(r.slots)::int FROM unnest(%s::uuid[]) AS b(id), LATERAL (SELECT alias, count(*) AS slots"
+        " FROM coordination_branch WHERE batch_id = b.id AND finished IS NULL GROUP BY alias) AS r GROUP BY r.alias",
+        [list(batches)],
     )
     return dict(cursor.fetchall())
 
