@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, moment, preformatted, table, time_of
 from coordination.models import Batch, Customer
 from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState
-from coordination.web.redact import shown
+from coordination.redact import shown
 from coordination.web.words import BATCH_LOOKS
 
 

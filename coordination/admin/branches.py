@@ -15,7 +15,7 @@ from django.utils.text import Truncator
 from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, ids_like, moment, preformatted, table, time_of
 from coordination.models import Batch, Branch
 from coordination.protocol.states import LOOKS, BranchState
-from coordination.web.redact import shown
+from coordination.redact import shown
 
 
 class StateFilter(admin.SimpleListFilter):

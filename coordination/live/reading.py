@@ -26,6 +26,7 @@ from coordination.live.why import Facts, clock, why
 from coordination.models import Batch, Branch, Node, OperatorRequest
 from coordination.protocol.messages import cut
 from coordination.protocol.states import BATCH_ENDED, CONTRADICTED, LETTERS, BatchState, BranchState, Decision
+from coordination.redact import redacted
 
 T = TypeVar("T")
 
@@ -124,7 +125,7 @@ def _facts(row: dict[str, Any]) -> Facts:
         state=BatchState(row["state"]),
         tasks=row["tasks"],
         counts={BranchState(name): count for name, count in row["counts"].items()},
-        reason=row["reason"],
+        reason=str(redacted(row["reason"])),
         waiting_for=row["waiting_for"],
         queue=row["queue"],
         oldest=oldest,

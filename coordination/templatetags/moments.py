@@ -1,4 +1,7 @@
-"""Times in templates: in UTC from the server; the script on the page turns them into the reader's own."""
+"""Times and numbers in templates.
+
+Times are in UTC from the server; the script on the page turns them into the reader's own.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -37,3 +40,9 @@ def took(length: timedelta | None) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+@register.filter
+def thousands(number: int) -> str:
+    """``number`` with its thousands apart: "10,000"."""
+    return f"{number:,}"

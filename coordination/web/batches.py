@@ -22,12 +22,12 @@ from coordination.live.standing import PHASES
 from coordination.models import Batch
 from coordination.protocol.messages import MAX_REASON
 from coordination.protocol.states import LOOKS, BatchState, Guarantee
+from coordination.redact import shown
 from coordination.web import words
 from coordination.web.access import batch_for, may_operate
 from coordination.web.data import signed_in
 from coordination.web.history import history, launched_by
 from coordination.web.problems import problems
-from coordination.web.redact import shown
 from coordination.web.tasks import detail, listed
 from coordination.web.viewing import TABS, View, view_of
 from coordination.web.words import BATCH_LOOKS

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from coordination.models import Batch, OperatorRequest
+from coordination.redact import redacted
 
 MOST = 500
 """Entries that are shown: the latest ones."""
@@ -23,7 +24,7 @@ def history(batch: Batch) -> tuple[list[Event], bool]:
     """The latest ``MOST`` events, oldest first, and whether there are more."""
     entries = list(batch.entries.order_by("-id")[: MOST + 1])
     asked = list(batch.requests.order_by("-id")[: MOST + 1])
-    events = [Event(at=entry.at, text=entry.text) for entry in entries]
+    events = [Event(at=entry.at, text=str(redacted(entry.text))) for entry in entries]
     events += [_event(request) for request in asked]
     events.sort(key=lambda event: event.at)
     return events[-MOST:], len(events) > MOST

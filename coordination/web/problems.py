@@ -7,7 +7,7 @@ from typing import Any
 
 from coordination.models import Batch
 from coordination.protocol.states import BranchState
-from coordination.web.redact import redacted
+from coordination.redact import redacted
 from coordination.web.tasks import how_of
 from coordination.web.words import WRONG
 

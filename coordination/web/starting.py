@@ -30,8 +30,8 @@ from coordination.journal.wake import wake_nodes
 from coordination.management.durations import duration, in_words, typed
 from coordination.models import Batch, Customer
 from coordination.plans import Plan, known_plans
+from coordination.redact import is_secret
 from coordination.web.access import customer_for, require_operator
-from coordination.web.redact import is_secret
 
 PREFIX = "batch"
 KEY, STEP, SEEN = f"{PREFIX}-key", f"{PREFIX}-step", f"{PREFIX}-seen"

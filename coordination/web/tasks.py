@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from coordination.models import Batch, Branch
 from coordination.protocol.states import CONTRADICTED, LOOKS, BranchState
-from coordination.web.redact import redacted, shown
+from coordination.redact import redacted, shown
 from coordination.web.viewing import View, number_of
 from coordination.web.words import WRONG
 

@@ -109,9 +109,9 @@ def test_only_operators_of_an_undecided_batch_see_the_form(batch: Batch) -> None
     page = f"/c/acme/b/{batch.pk}/"
     operator = client_of("operator", batch)
     assert 'id="cancel"' not in client_of("viewer", batch).get(page).content.decode()
-    assert '<details class="cancel" id="cancel">' in operator.get(page).content.decode()
+    assert '<details class="popover" id="cancel">' in operator.get(page).content.decode()
     Batch.objects.filter(pk=batch.pk).update(state="COMMITTING", decision="COMMIT")
-    assert '<details class="cancel" id="cancel" hidden>' in operator.get(page).content.decode()
+    assert '<details class="popover" id="cancel" hidden>' in operator.get(page).content.decode()
 
 
 def test_the_wrong_customer_and_what_does_not_exist_answer_alike(batch: Batch) -> None:

@@ -106,9 +106,12 @@ def test_words_and_places_of_errors() -> None:
 
 
 def test_passwords_in_errors_are_not_shown(batch: Batch) -> None:
-    fail(batch, 1, "cannot reach postgres://kim:hunter2@db/x")
+    words = "cannot reach postgres://kim:hunter2@db/x"
+    fail(batch, 1, words)
+    Batch.objects.filter(pk=batch.pk).update(state="ROLLED_BACK", decision="ROLLBACK", reason=words)
+    JournalEntry.objects.create(batch=batch, text=f"Decided ROLLBACK: {words}")
     client = client_of("viewer", batch)
-    for query in ("?tab=table", "?tab=errors", "?task=1"):
+    for query in ("", "?tab=table", "?tab=errors", "?tab=journal", "?task=1", "state"):
         page = look(client, batch, query)
         assert "postgres://kim:" in page and "hunter2" not in page
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coordination.web.redact import HIDDEN, MOST, is_secret, redacted, shown
+from coordination.redact import HIDDEN, MOST, is_secret, redacted, shown
 
 
 @pytest.mark.parametrize(

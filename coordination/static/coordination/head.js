@@ -70,7 +70,7 @@ export class HeadView {
     byId("asked").hidden = !head.asked;
     const cancel = byId("cancel");
     if (!cancel) return;
-    byId("again").classList.toggle("plain", head.state !== "ROLLED_BACK");
+    byId("again-button").classList.toggle("plain", head.state !== "ROLLED_BACK");
     cancel.hidden = Boolean(head.decision) || head.ended;
     cancel.classList.toggle("is-asked", Boolean(head.asked));
     if (head.asked) cancel.open = false;

@@ -44,6 +44,8 @@ export class Link {
     clearTimeout(this.#bedtime);
     if (visible && this.#asleep) {
       this.#asleep = false;
+      if (this.#ended) return;
+      this.#stale();
       this.#connect();
     } else if (!visible) {
       this.#bedtime = setTimeout(() => this.#sleep(), SLEEP_AFTER);

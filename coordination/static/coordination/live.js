@@ -8,6 +8,7 @@ import { listen } from "./keys.js";
 import { Link } from "./link.js";
 import { Parts, atMostEvery, makeCopyable, swap } from "./parts.js";
 import { Picture } from "./picture.js";
+import "./popovers.js";
 import { Table } from "./table.js";
 import { clock, clockwork } from "./times.js";
 
@@ -55,7 +56,7 @@ function show(params, how) {
   address.refresh();
   grid.arrange(order, letterOf.get(params.get("state")) || null);
   if (tab === "grid") grid.layout();
-  if (shown !== null && shown !== tabParams(params)) loadTab();
+  if (shown !== null && shown !== tabParams(params)) loadTab(true);
   shown = tabParams(params);
   showTask(Number(params.get("task")) || 0, how);
 }
@@ -72,12 +73,12 @@ function tabParams(params) {
   return own.toString();
 }
 
-async function loadTab() {
+async function loadTab(moved = false) {
   const name = address.tab;
   if (name === "grid") return;
   const fragment = await parts.get(name, address.now);
   if (!fragment || address.tab !== name) return;
-  if (name === "table") table.take(fragment);
+  if (name === "table") table.take(fragment, moved);
   else swap(panels.get(name), fragment);
   table.current(address.task);
   address.refresh();
@@ -141,11 +142,11 @@ let scheduled = false;
 let paused = false;
 let before = "";
 
-const refreshTab = atMostEvery(REFRESH_EVERY, loadTab);
+const refreshTab = atMostEvery(REFRESH_EVERY, () => loadTab());
 const refreshTask = atMostEvery(REFRESH_EVERY, loadTask);
 
 function changed() {
-  if (paused) return sayHeld();
+  if (paused) return sayLive();
   if (scheduled) return undefined;
   scheduled = true;
   // A hidden tab has no animation frames, but its title is seen.
@@ -176,12 +177,7 @@ function pause() {
   button.setAttribute("aria-pressed", String(paused));
   say(button, paused ? "Go on" : "Pause");
   clockwork.running = !paused && !root.classList.contains("is-stale");
-  if (paused) sayHeld();
-  else changed();
-  sayLive();
-}
-
-function sayHeld() {
+  if (!paused) changed();
   sayLive();
 }
 

@@ -53,13 +53,23 @@ export function makeCopyable(root) {
 // Put a fragment into its place, with what was open in there left open and the focus where it was.
 export function swap(place, fragment) {
   const open = new Set([...place.querySelectorAll("details[open] > summary")].map((summary) => summary.textContent));
-  const active = place.contains(document.activeElement) ? document.activeElement : null;
-  const key = active && (active.id ? `#${CSS.escape(active.id)}` : active.dataset.task && `[data-task="${active.dataset.task}"]`);
+  const key = focusIn(place);
   place.replaceChildren(fragment);
   for (const summary of place.querySelectorAll("details > summary")) {
     if (open.has(summary.textContent)) summary.parentElement.open = true;
   }
   if (key) place.querySelector(key)?.focus({ preventScroll: true });
+}
+
+// A selector that finds what has the focus in there again; null if nothing has.
+function focusIn(place) {
+  const active = document.activeElement;
+  if (!place.contains(active)) return null;
+  const column = active.closest("thead th");
+  if (active.id) return `#${CSS.escape(active.id)}`;
+  if (active.dataset.task) return `[data-task="${active.dataset.task}"]`;
+  if (active.rel) return `[rel="${active.rel}"], .scroll`;
+  return column ? `thead .${column.classList[0]} a` : null;
 }
 
 // `work` at once, and then at most once in so many milliseconds however often it is asked for.

@@ -1,5 +1,7 @@
 // The rows of the table that are on the page: their state at once, the rest when the server has been asked again.
 
+import { swap } from "./parts.js";
+
 const BUSY = "a:focus, button:focus, :focus-visible";
 
 export class Table {
@@ -41,14 +43,13 @@ export class Table {
     }
   }
 
-  // Take over what the server has sent. While somebody is in one of the rows they stay where they are, and only what
-  // is written in them changes.
-  take(fragment) {
+  // Take over what the server has sent, because other rows are wanted (`moved`) or these have changed. In the latter
+  // case they stay where they are while somebody is in one of them, and only what is written in them changes.
+  take(fragment, moved) {
     const body = this.#panel.querySelector("tbody");
-    if (!body || !body.querySelector(BUSY)) {
-      const searching = this.#panel.contains(document.activeElement) ? document.activeElement : null;
-      if (searching?.id === "search") this.#replaceRows(fragment);
-      else this.#panel.replaceChildren(fragment);
+    if (moved || !body || !body.querySelector(BUSY)) {
+      if (!moved && document.activeElement.id === "search") this.#replaceRows(fragment);
+      else swap(this.#panel, fragment);
     } else {
       for (const fresh of fragment.querySelectorAll("tr[data-number]")) this.#patch(fresh);
     }
