@@ -60,7 +60,7 @@ class Bus:
     # --- the batch's queue ------------------------------------------------------------------------------------
 
     def vote(self, message: ToManager) -> None:
-        """Publish to ``coordination.votes``: to the batch's queue, or to the strays if there is none."""
+        """Publish to the exchange of votes: to the batch's queue, or to the strays if there is none."""
         for _ in range(self._copies()):
             self.route(message)
 
