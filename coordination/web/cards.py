@@ -18,6 +18,7 @@ from coordination.journal import queries
 from coordination.live.why import Facts, why
 from coordination.models import Batch, Customer
 from coordination.protocol.states import BATCH_ENDED, BRANCH_ENDED, CONTRADICTED, BatchState, BranchState
+from coordination.redact import redacted
 from coordination.web.words import BATCH_LOOKS, BatchLook
 
 OUTCOMES = 20
@@ -159,7 +160,7 @@ def line(batch: Batch) -> Line:
         state=state,
         tasks=batch.tasks,
         counts=counts,
-        reason=batch.reason,
+        reason=str(redacted(batch.reason)),
         waiting_for=batch.waiting_for,
         queue=batch.customer.queue,
     )

@@ -30,7 +30,7 @@ from coordination.journal.wake import wake_nodes
 from coordination.management.durations import duration, in_words, typed
 from coordination.models import Batch, Customer
 from coordination.plans import Plan, known_plans
-from coordination.redact import is_secret
+from coordination.redact import is_secret, redacted
 from coordination.web.access import customer_for, require_operator
 
 PREFIX = "batch"
@@ -137,7 +137,7 @@ def _posted(request: HttpRequest, customer: Customer, plan: type[Plan], again: B
         page.preview = dry_run(asked)
         page.problem = "Something was changed after the dry run. This is the new one." if starting else ""
     except RequestError as error:
-        page.problem = str(error)
+        page.problem = str(redacted(str(error)))
     except KeyReused as error:
         _refuse_key(page, request, customer, error)
     except (OperationalError, InterfaceError):

@@ -181,6 +181,12 @@ def test_past_batches_are_found_by_outcome_label_key_and_id(viewer: Callable[...
     assert "No past batch is like that. Show all" in text(client.get("/c/acme/?q=nothing").content.decode())
 
 
+def test_a_password_in_an_address_is_not_shown(viewer: Callable[..., Client]) -> None:
+    batch("acme", "ROLLED_BACK", reason="Task 1 failed: OSError: amqp://me:hunter2@host/ is away")
+    page = viewer("acme").get("/c/acme/").content.decode()
+    assert "Task 1 failed: OSError: amqp://me:" in page and "hunter2" not in page
+
+
 def test_past_batches_say_who_launched_them(viewer: Callable[..., Client]) -> None:
     olga = get_user_model().objects.create_user("olga")
     batch("acme", created_by=olga)
