@@ -29,7 +29,7 @@ services: $(SERVICES_STAMP)
 	@exec supervisord -c deploy/supervisord.conf
 
 test: packages lint
-	$(BIN)/python -m pytest --session-timeout=1800 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --session-timeout=1800 $(PYTEST_ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -2,8 +2,8 @@
 
 **When things start.** Where every server will listen is settled when this file is imported, and written into the
 environment before Django reads its settings. The servers themselves start when a test first asks for them: the
-simulation and most unit tests run without any. All tests run in one pytest process, in this order: unit, simulation,
-contract, integration.
+simulation and most unit tests run without any. Each pytest process has servers of its own; in it the order is: unit,
+simulation, contract, integration, and whole stacks last.
 
 **Which database a test sees.**
 
@@ -58,6 +58,10 @@ ORDER = ("unit", "simulation", "contract", "integration")
 def pytest_configure(config: pytest.Config) -> None:
     """A polite end (SIGTERM) clears up as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The processes of a parallel run (pytest -n) inherit this environment. pytest-django would read the settings before
+    # this file has told a process which servers are its own.
+    if getattr(config.option, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

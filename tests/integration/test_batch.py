@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_hundred_tasks_commit_or_roll_back_together(running: Site) -> None:
 
 def test_nothing_is_visible_before_the_decision(running: Site) -> None:
     """Tasks that take a while: prepared transactions pile up, and not one row can be seen until all are."""
-    before = rows(running)
+    before, began = rows(running), datetime.now(UTC)
     batch = launch(running, "globex", "--param=tasks=12", "--param=seconds=1", "--param=fail_at=0")
     seen = []
 
@@ -50,8 +51,9 @@ def test_nothing_is_visible_before_the_decision(running: Site) -> None:
         prepared, visible = len(running.prepared()), rows(running) - before
         state = running.value(
             "default",
-            "SELECT max(state) FROM coordination_batch b JOIN coordination_customer c ON c.id = b.customer_id"
-            " WHERE c.slug = 'globex'",
+            "SELECT state FROM coordination_batch b JOIN coordination_customer c ON c.id = b.customer_id"
+            " WHERE c.slug = 'globex' AND b.created > %s ORDER BY b.created DESC LIMIT 1",
+            [began],
         )
         if state == "ACTIVE":
             seen.append((prepared, visible))
@@ -73,4 +75,5 @@ def test_what_a_batch_leaves_behind(running: Site) -> None:
         return not of_batches and not any(q.messages for q in queues.values()) and running.prepared() == []
 
     running.wait_until(clean, 20, every=1, what="nothing left behind")
-    assert running.value("default", "SELECT count(*) FROM coordination_batch WHERE NOT queue_deleted") == 0
+    uncleaned = "SELECT count(*) FROM coordination_batch WHERE ended IS NOT NULL AND NOT queue_deleted"
+    running.wait_until(lambda: running.value("default", uncleaned) == 0, 20, what="nothing to clean up")

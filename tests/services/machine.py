@@ -41,8 +41,12 @@ def find_program(name: str, *folders: str, package: str) -> str:
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nothing listens on, below those that the kernel hands out by itself, so that it
     stays free until its server starts."""
+    # Runs side by side keep apart: a port that is handed out is not listened on yet.
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    width = 12000 // workers
     for _ in range(1000):
-        port = random.randrange(20000, 32000)
+        port = 20000 + worker * width + random.randrange(width)
         if port in _handed_out:
             continue
         with socket.socket() as probe:
