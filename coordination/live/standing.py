@@ -65,7 +65,8 @@ def left_behind(facts: Facts, unfinished: Sequence[tuple[str, int]], wrong: Sequ
     if not count:
         return "Nothing is left behind."
     names = ", ".join(map(str, wrong)) + (f" and {count - len(wrong):,} more" if len(wrong) < count else "")
-    return f"Task{'s' if count != 1 else ''} {names} did not end as decided: look at what they wrote."
+    tasks, they = ("Task", "it") if count == 1 else ("Tasks", "they")
+    return f"{tasks} {names} did not end as decided: look at what {they} wrote."
 
 
 def to_do(facts: Facts, times: Times, heard_of_nodes: bool) -> str:

@@ -1,0 +1,131 @@
+"""All pages: accessible in both themes, fitting a phone, without anything a browser complains of; and inert."""
+
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.places import Place, admin_pages, pages
+from tests.browser.visit import NARROW, WIDE, People, Watch
+from tests.services import Site
+
+AXE = Axe()
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+# preload: axe would read style sheets by putting them into the page, which the page's CSP rightly refuses.
+RULES = {"runOnly": {"type": "tag", "values": TAGS}, "preload": False}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+FADED = """Promise.allSettled(document.getAnimations()
+    .filter((one) => one instanceof CSSTransition).map((one) => one.finished))"""
+HOSTILE = "<img src=x onerror=\"document.title='broken into'\"><script>alert('task')</script>"
+
+
+def visit(page: Page, site: Site, place: Place) -> None:
+    answer = page.goto(f"{site.public_url}{place.path}")
+    assert answer is not None and answer.status == place.status, place.name
+    place.then(page)
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds on the page as it is."""
+    found: dict[str, Any] = AXE.run(page, options=RULES).response
+    return [
+        f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for one in found["violations"]
+        for node in one["nodes"]
+    ]
+
+
+def too_wide(page: Page) -> list[int]:
+    """How wide the page is if it cannot be narrow; it has a second to lay itself out."""
+    for _ in range(10):
+        width: int = page.evaluate("document.documentElement.scrollWidth")
+        if width <= NARROW["width"]:
+            return []
+        page.wait_for_timeout(100)
+    return [width]
+
+
+def walk(site: Site, people: People, places: list[Place]) -> list[str]:
+    """Look at each page wide and narrow, light and dark; all that is wrong, by page."""
+    wrong: list[str] = []
+    for place in places:
+        with people.page(place.who, viewport=WIDE) as page:
+            watch = Watch(page)
+            visit(page, site, place)
+            for scheme in SCHEMES:
+                page.emulate_media(color_scheme=scheme)
+                page.evaluate(FADED)
+                wrong += [f"{place.name}, {scheme}: {fault}" for fault in faults(page)]
+            page.set_viewport_size(NARROW)
+            wrong += [f"{place.name}: {width} pixels wide on a screen of {NARROW['width']}" for width in too_wide(page)]
+            answered = [f"{place.status} ", "Failed to load resource"] if place.status != 200 else ["\0"]
+            wrong += [f"{place.name}: {one}" for one in watch.wrong if not one.startswith(tuple(answered))]
+    return wrong
+
+
+def test_every_page_is_accessible_and_fits_a_phone(running: Site, people: People, ids: dict[str, str]) -> None:
+    wrong = walk(running, people, pages(ids))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_page_of_the_admin_is_accessible(running: Site, people: People, ids: dict[str, str]) -> None:
+    wrong = walk(running, people, admin_pages(ids))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_is_wrong_on_a_page_is_seen(running: Site, people: People) -> None:
+    """The other tests would hold on any page if what they look with saw nothing."""
+    with people.page() as page:
+        watch = Watch(page)
+        page.goto(f"{running.public_url}/")
+        page.evaluate(
+            """() => {
+                const script = document.createElement("script");
+                script.textContent = "document.title = 'broken into'";
+                document.body.append(script, document.createElement("img"));
+                return fetch("/nowhere");
+            }"""
+        )
+        assert any("Content Security Policy" in one for one in watch.wrong)
+        assert any(one.startswith("404 ") for one in watch.wrong)
+        assert page.title() != "broken into"
+        assert any(one.startswith("image-alt") for one in faults(page))
+
+
+@pytest.fixture
+def hostile(running: Site, ids: dict[str, str]) -> str:
+    """Id of a batch whose label and error are markup; its task's name as well, now."""
+    batch = ids["globex: <b>Bold</b> & <script>alert(1)</script>"]
+    sql = "UPDATE coordination_branch SET name = %s WHERE batch_id = %s AND number = 7 RETURNING number"
+    assert running.query("default", sql, [HOSTILE, batch]) == [(7,)]
+    return batch
+
+
+@pytest.mark.parametrize("tab", ["grid", "table", "errors", "journal"])
+def test_markup_in_label_name_and_error_is_text(running: Site, people: People, hostile: str, tab: str) -> None:
+    with people.watched("globex_operator") as page:
+        page.goto(f"{running.public_url}/c/globex/b/{hostile}/?tab={tab}&task=7")
+        expect(page.get_by_role("heading", level=1)).to_have_text("<b>Bold</b> & <script>alert(1)</script>")
+        expect(page.get_by_role("heading", name="Task 7")).to_contain_text(HOSTILE)
+        expect(page.get_by_role("complementary")).to_contain_text("<img src=x onerror=alert(1)> is not a number")
+        expect(page.get_by_label("How the batch stands")).to_contain_text("<img src=x onerror=alert(1)>")
+        nothing_came_alive(page)
+        assert page.title() == "✕ 1 failed · <b>Bold</b> & <script>alert(1)</script> · Globex"
+
+
+def test_markup_is_text_on_lists_and_in_the_admin(running: Site, people: People, hostile: str) -> None:
+    with people.watched("admin") as page:
+        for path in ("/", "/c/globex/", "/admin/coordination/batch/", f"/admin/coordination/batch/{hostile}/change/"):
+            page.goto(f"{running.public_url}{path}")
+            if path != "/":  # its card shows a batch that needs attention
+                expect(page.get_by_text("<b>Bold</b>").first).to_be_visible()
+            nothing_came_alive(page)
+
+
+def nothing_came_alive(page: Page) -> None:
+    """No element was made of the markup, and no script of it ran."""
+    made = """[...document.querySelectorAll("img, b, script")].filter((element) =>
+        element.getAttribute("src") === "x" || /Bold|alert/.test(element.textContent)).length"""
+    assert page.evaluate(made) == 0
+    assert page.title() != "broken into"
