@@ -19,6 +19,7 @@ from tests.integration.batches import (
     start,
 )
 from tests.services import Site
+from tests.services.proxy import Proxy
 
 TASKS = 1800
 """Several chunks of a dispatch, and as many as two such batches may prepare on these servers."""
@@ -35,9 +36,13 @@ def working(whole_site: Site) -> Iterator[Site]:
 def test_the_only_node_killed_in_the_middle_of_dispatch(working: Site, site: Site) -> None:
     good = start(site, tasks=TASKS, fail_at=0, rows=1)
     bad = start(site, customer="globex", tasks=TASKS, fail_at=TASKS, rows=1)
-    node = site.node()
-    some_of_each_sent(site, good, bad)
-    node.kill()
+    with Proxy(site.rabbitmq.port) as slow:
+        # What the node sends to the broker takes seconds, so that there is a middle to be hit.
+        slow.delay(0.05)
+        url = site.rabbitmq.url.replace(str(site.rabbitmq.port), str(slow.port))
+        node = site.node(env={"AMQP_URL": url})
+        some_of_each_sent(site, good, bad)
+        node.kill()
     # A task that was sent is in the queue or, as none has failed yet, prepared. Counted in this order, one that moves
     # meanwhile is counted twice.
     sent = site.rabbitmq.queues()["celery"].messages + len(prepared(site, good)) + len(prepared(site, bad))
