@@ -6,6 +6,8 @@
 # make screenshots   pictures of all pages in var/screenshots (FOLDER= changes it), and those that the README shows
 
 PYTHON ?= python3
+# It counts what is left behind, so nothing of other tests may be there.
+ALONE := tests/integration/test_many_batches.py
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO_STAMP := .venv/.installed-for-the-demo
@@ -30,7 +32,8 @@ services: $(SERVICES_STAMP)
 	@exec supervisord -c deploy/supervisord.conf
 
 test: packages lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --session-timeout=1800 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --session-timeout=300 $(ALONE)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --session-timeout=1800 $(ALONE:%=--ignore=%) $(PYTEST_ARGS)
 
 lint: venv
 	$(BIN)/ruff check .
