@@ -139,7 +139,7 @@ def test_why(state: str, counts: dict[str, int], more: dict[str, Any], sentence:
 
 
 @pytest.fixture
-def batch(transactional_db: None) -> Iterator[Batch]:
+def batch(readers_rest: None) -> Iterator[Batch]:
     customer = Customer.objects.create(slug="acme", name="Acme")
     batch = Batch.objects.create(
         customer=customer,

@@ -23,7 +23,7 @@ from django_celery_results.models import GroupResult, TaskResult
 from coordination.models import Batch, Branch, Customer, JournalEntry, Membership, Role
 from coordination.web.routing import websocket_urlpatterns
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("readers_rest")]
 
 PEOPLE = ("anonymous", "outsider", "viewer", "operator")
 SAFE = (405, 405, 405, 405)

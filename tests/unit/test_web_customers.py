@@ -23,7 +23,7 @@ from coordination.protocol.states import BatchState, BranchState
 from coordination.web import cards
 from coordination.web.routing import websocket_urlpatterns
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("readers_rest")]
 
 
 def batch(slug: str, state: str = "COMMITTED", *, ago: float = 60, **fields: Any) -> Batch:

@@ -1,0 +1,26 @@
+"""What unit tests of sockets share."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connections
+
+from tests.services import wait_until
+
+BUSY = """
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend' AND state <> 'idle'
+"""
+
+
+@pytest.fixture
+def readers_rest(transactional_db: None) -> Iterator[None]:
+    """After the test, wait for what a socket's threads still read: emptying the tables would deadlock with it."""
+    yield
+    with connections["default"].cursor() as cursor:
+
+        def at_rest() -> bool:
+            cursor.execute(BUSY)
+            return cursor.fetchone() == (0,)
+
+        wait_until(at_rest, 10, every=0.02, what="the readers of a socket to rest")
