@@ -13,7 +13,9 @@ from functools import partial
 from time import monotonic
 from uuid import UUID
 
+from coordination import crashpoints
 from coordination.bus.port import BatchChannel, BusError, Delivery, NodeBus, QueueLost
+from coordination.crashpoints import Point
 from coordination.journal import claims, writer
 from coordination.journal.claims import Claim, Loaded
 from coordination.journal.pool import JournalError, JournalPool
@@ -30,8 +32,8 @@ from coordination.protocol.effects import (
     TellAll,
 )
 from coordination.protocol.journal_rules import ANSWER_SECONDS, repeat_delay
-from coordination.protocol.messages import encode
-from coordination.protocol.states import BatchState
+from coordination.protocol.messages import Decided, encode
+from coordination.protocol.states import BATCH_ENDED, BatchState
 from coordination.protocol.stored import WriteResult
 
 from .admission import Admitted, Applicant, Never, Waits
@@ -144,6 +146,10 @@ class BatchManager:
         if write is None:
             return False
         self._flush_at = None
+        if write.decision is not None:
+            crashpoints.reach(Point.DECIDING)
+        if write.state in BATCH_ENDED:
+            crashpoints.reach(Point.ENDING)
         try:
             result = await self._around.journal.run(
                 writer.store, self.claim.batch, self.claim.epoch, write, core.counts()
@@ -152,7 +158,12 @@ class BatchManager:
             logger.warning("Batch %s: the journal did not answer (%s)", self.claim.batch, error)
             result = WriteResult.UNKNOWN
         core.written(result)
+        if any(change.sent for change in write.branches.values()):
+            crashpoints.reach(Point.CHUNK_STORED)
+        if write.state in BATCH_ENDED:
+            crashpoints.reach(Point.ENDED)
         if write.decision is not None and result is WriteResult.STORED:
+            crashpoints.reach(Point.DECIDED)
             logger.info("Batch %s decided %s: %s", self.claim.batch, write.decision, write.reason)
             self._at(repeat_delay(0), self._repeat)
         await self._around.notify(self.claim.batch)
@@ -202,7 +213,7 @@ class BatchManager:
         for effect in effects:
             match effect:
                 case Tell():
-                    sends.append(self._around.bus.tell(effect.process, encode(effect.message)))
+                    sends.append(self._tell(effect))
                 case TellAll():
                     sends.append(self._around.bus.tell_all(encode(effect.message)))
                 case Recover():
@@ -226,8 +237,15 @@ class BatchManager:
                     logger.info("Batch %s: something could not be said yet: %s", self.claim.batch, error)
                 elif isinstance(error, BaseException):
                     raise error
+        if receipts:
+            crashpoints.reach(Point.VOTES_STORED)
         for receipt in receipts:
             await receipt.acknowledge()
+
+    async def _tell(self, effect: Tell) -> None:
+        await self._around.bus.tell(effect.process, encode(effect.message))
+        if isinstance(effect.message, Decided):
+            crashpoints.reach(Point.TOLD_ONE)
 
     # --- taking messages in -------------------------------------------------------------------------------------
 
@@ -356,6 +374,7 @@ class BatchManager:
                     logger.info("Batch %s: tasks could not be sent yet: %s", self.claim.batch, error)
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
+                crashpoints.reach(Point.CHUNK_SENT)
                 self._core.sent(effect.branches)
                 self._wake.set()
                 break

@@ -10,7 +10,8 @@ from typing import Any
 
 from celery.exceptions import Ignore, Reject, Retry
 
-from coordination import conf
+from coordination import conf, crashpoints
+from coordination.crashpoints import Point
 from coordination.errors import CoordinationError
 from coordination.protocol import gid as gids
 from coordination.protocol.attempt import (
@@ -135,6 +136,7 @@ class Execution:
                 if self._redelivered and self._agent.hears_over(self._ticket.batch, ANSWER_SECONDS):
                     self._undo()
                     return self._attempt.begin(found=(), over=True)
+                crashpoints.reach(Point.STARTED)
                 return self._body()
             case Prepare():
                 return self._prepare()
@@ -178,7 +180,9 @@ class Execution:
         work, began = self._work, time.perf_counter()
         assert work is not None
         self._evidence["rows"] = work.rows
+        crashpoints.reach(Point.PREPARING)
         result, failure = work.prepare()
+        crashpoints.reach(Point.PREPARED)
         self._measure("prepare_ms", began)
         step = self._attempt.prepared(result, failure)
         if not isinstance(step, Undo):
@@ -224,6 +228,7 @@ class Execution:
             case VoteCommit():
                 kind = Kind.READ_ONLY if step.read_only else self._resource.kind
                 self._agent.vote(self._ticket.batch, [self._item(Decision.COMMIT, kind)])
+                crashpoints.reach(Point.VOTED)
                 return self._value
             case VoteRollback():
                 self._agent.vote(self._ticket.batch, [self._item(Decision.ROLLBACK, Kind.TWO_PHASE, step.failure)])

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from coordination import crashpoints
 from coordination.bus.port import AgentBus, BusError
+from coordination.crashpoints import Point
 from coordination.protocol import gid as gids
 from coordination.protocol.messages import (
     MAX_ITEMS,
@@ -131,6 +133,8 @@ class Publisher:
                 # Taken for waiting until confirmed, so that flush() sees it.
                 self._outgoing.extend(self._messages(gathered, answers))
             pause = self._publish(self._pause) if self._outgoing else 0.0
+            if not pause and any(kind is Votes for kind, _ in gathered):
+                crashpoints.reach(Point.VOTE_SENT)
             with self._changed:
                 paused, self._pause = self._pause, pause
                 if pause or self._outgoing:
