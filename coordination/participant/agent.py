@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 from uuid import UUID
 
 from coordination import conf
@@ -36,8 +37,20 @@ logger = logging.getLogger(__name__)
 FINISH_SECONDS, FLUSH_SECONDS = 5.0, 2.0
 """How long a clean stop waits for orders under way, and then for what is still to be said."""
 
+INTERRUPT_AT = (0.0, 0.3, 2.0)
+"""Seconds of pause before each try to end a body whose batch is over: a statement may begin just after the first."""
+
 UNANSWERED_SECONDS = 30.0
 """How often votes that nobody has answered are cast again."""
+
+
+class AtWork(Protocol):
+    """An execution of a branch, as the agent knows it."""
+
+    batch: UUID
+
+    def interrupt(self) -> bool:
+        """End its body, whose batch is over; False when there is none to end. As :meth:`Work.interrupt`."""
 
 
 class Agent:
@@ -52,7 +65,7 @@ class Agent:
         self._memories = {alias: SweepMemory(conf.installation()) for alias in aliases}
         self._stopped = threading.Event()
         self._receipts: dict[str, _Receipt] = {}
-        self._at_work: set[object] = set()
+        self._at_work: set[AtWork] = set()
         self._publisher = Publisher(bus, process, self._busy)
         self._finishers = Finishers(
             registry.resource_of, self._finished, most=conf.finishers(), idle=conf.IDLE_SECONDS
@@ -87,11 +100,11 @@ class Agent:
         """Whether the mailbox was bound within ``timeout`` seconds; before that no ``started`` may leave."""
         return self._bus.wait_connected(timeout)
 
-    def at_work(self, execution: object) -> None:
+    def at_work(self, execution: AtWork) -> None:
         """``execution`` begins: until :meth:`at_rest` what this process says may wait a moment for its vote."""
         self._at_work.add(execution)
 
-    def at_rest(self, execution: object) -> None:
+    def at_rest(self, execution: AtWork) -> None:
         """``execution`` has ended."""
         self._at_work.discard(execution)
 
@@ -156,6 +169,15 @@ class Agent:
                 acknowledge = _nothing
         acknowledge()
         self._carry_out(actions)
+        if isinstance(message, Decided | Stop):
+            self._interrupt(message.batch)
+
+    def _interrupt(self, batch: UUID) -> None:
+        """Its bodies that are still at work here do so in vain. A thread each: a database may hang."""
+        for execution in [each for each in list(self._at_work) if each.batch == batch]:
+            threading.Thread(
+                target=_interrupt, args=(execution,), name="coordination-interrupt", daemon=True
+            ).start()
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
         orders = []
@@ -188,6 +210,13 @@ class Agent:
             votes = self._memories[alias].choose(found, self._holdings)
         for batch, item in votes:
             self._publisher.votes(batch, [item])
+
+
+def _interrupt(execution: AtWork) -> None:
+    for pause in INTERRUPT_AT:
+        time.sleep(pause)
+        if not execution.interrupt():
+            return
 
 
 class _Receipt:

@@ -53,6 +53,7 @@ class Execution:
 
     def __init__(self, task: Any, ticket: Ticket, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self._task, self._ticket, self._args, self._kwargs = task, ticket, args, kwargs
+        self.batch = ticket.batch
         request = task.request
         self._retries = int(request.retries or 0)
         self._redelivered = bool((request.delivery_info or {}).get("redelivered"))
@@ -93,6 +94,11 @@ class Execution:
             self._agent.at_rest(self)
             self._limit.lift(raises=False)
 
+    def interrupt(self) -> bool:
+        """As :meth:`AtWork.interrupt`. Before there is work to end, it is looked whether the batch is over."""
+        work = self._work
+        return work is not None and work.interrupt()
+
     def _connect(self) -> Step | None:
         """Wait until this process can be told decisions; the step that ends this execution if it cannot run here."""
         ticket = self._ticket
@@ -112,6 +118,9 @@ class Execution:
 
     def _begin(self) -> Step:
         ticket = self._ticket
+        if self._first and self._over():
+            # Nobody can have prepared it: so many leave the queue like this that a question to the database counts.
+            return self._attempt.begin(found=(), over=True)
         lock_timeout = max(min(conf.lock_timeout(), ticket.deadline - time.time()), 1.0)
         try:
             self._work = self._resource.begin(
@@ -120,7 +129,7 @@ class Execution:
         except ResourceError as error:
             raise put_off(self._task, error, again=not self._first) from error
         self._found = self._work.found
-        step = self._attempt.begin(found=[f.gid for f in self._found], over=self._agent.is_over(ticket.batch))
+        step = self._attempt.begin(found=[f.gid for f in self._found], over=self._over())
         if not isinstance(step, Run):
             self._undo()
         return step
@@ -132,8 +141,8 @@ class Execution:
                 # Delivered again, it may have killed its process, and may do so within a millisecond. It is counted by
                 # its starts, so this one must not be lost with the process. A process that replaces a dead one has not
                 # heard which batches are over: without the wait it would die of this task for ever, each time anew.
-                self._agent.started(self._ticket.batch, item, wait=STARTED_SECONDS if self._redelivered else 0)
-                if self._redelivered and self._agent.hears_over(self._ticket.batch, ANSWER_SECONDS):
+                self._agent.started(self.batch, item, wait=STARTED_SECONDS if self._redelivered else 0)
+                if self._redelivered and self._agent.hears_over(self.batch, ANSWER_SECONDS):
                     self._undo()
                     return self._attempt.begin(found=(), over=True)
                 crashpoints.reach(Point.STARTED)
@@ -162,19 +171,22 @@ class Execution:
             if isinstance(error, Retry) or (isinstance(error, Reject) and error.requeue):
                 return self._attempt.retried()
             self._measure("work_ms", began)
-            return self._attempt.failed(failure_of(error, after=work.explain(error)))
+            return self._attempt.failed(failure_of(error, after=work.explain(error)), over=self._over())
         self._measure("work_ms", began)
         problem = work.problem()
         if guard.refused is not None:
             problem = failure_of(guard.refused, before="the task went on after this was refused: ")
         if problem is not None:
             self._error = NotPrepared(words=problem.message)
-            return self._attempt.failed(problem)
+            return self._attempt.failed(problem, over=self._over())
         self._proof = work.proof
-        step = self._attempt.worked(wrote=work.wrote(), over=self._agent.is_over(self._ticket.batch))
+        step = self._attempt.worked(wrote=work.wrote(), over=self._over())
         if isinstance(step, VoteCommit):  # It wrote nothing: there is nothing to keep.
             self._undo()
         return step
+
+    def _over(self) -> bool:
+        return self._agent.is_over(self.batch)
 
     def _prepare(self) -> Step:
         work, began = self._work, time.perf_counter()
@@ -205,7 +217,7 @@ class Execution:
         """Gids of this branch that are prepared, asked before voting ``ROLLBACK``; None if that cannot be known."""
         for pause in (0.2, 0.5, 1.0, None):
             try:
-                self._found = self._resource.prepared_of(self._ticket.batch, self._ticket.number)
+                self._found = self._resource.prepared_of(self.batch, self._ticket.number)
                 return [found.gid for found in self._found]
             except ResourceError:
                 if pause is not None:
@@ -223,20 +235,20 @@ class Execution:
                     parts = gids.parse(found.gid)
                     if parts is not None and found.gid in step.gids:
                         items.append(vote_for(found, branch=parts.branch, round=parts.round))
-                self._agent.vote(self._ticket.batch, items)
+                self._agent.vote(self.batch, items)
                 raise Ignore("an earlier run of this task has done its work")
             case VoteCommit():
                 kind = Kind.READ_ONLY if step.read_only else self._resource.kind
-                self._agent.vote(self._ticket.batch, [self._item(Decision.COMMIT, kind)])
+                self._agent.vote(self.batch, [self._item(Decision.COMMIT, kind)])
                 crashpoints.reach(Point.VOTED)
                 return self._value
             case VoteRollback():
-                self._agent.vote(self._ticket.batch, [self._item(Decision.ROLLBACK, Kind.TWO_PHASE, step.failure)])
+                self._agent.vote(self.batch, [self._item(Decision.ROLLBACK, Kind.TWO_PHASE, step.failure)])
                 assert self._error is not None
                 raise self._error
             case Silent() if isinstance(self._error, Retry | Reject):
                 raise self._error
-            case Silent() if self._agent.is_over(self._ticket.batch):
+            case Silent() if self._over():
                 raise Ignore(step.why)
             case Silent():
                 raise put_off(self._task, ResourceError(step.why), again=True)

@@ -104,9 +104,11 @@ class Attempt:
             return Undo()
         return Prepare() if wrote else VoteCommit((self.gid,), read_only=True)
 
-    def failed(self, failure: Failure) -> Step:
-        """The body raised, or left its database work in a state that must not be prepared."""
+    def failed(self, failure: Failure, *, over: bool = False) -> Step:
+        """The body raised, or left its database work in a state that must not be prepared. ``over`` as in begin."""
         self._failure = failure
+        if over:
+            self._silent = "its batch was over when it failed"
         return Undo()
 
     def retried(self) -> Step:

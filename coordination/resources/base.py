@@ -37,6 +37,13 @@ class Work(Protocol):
     def rows(self) -> int:
         """Rows the body changed, as far as that was seen."""
 
+    def interrupt(self) -> bool:
+        """The batch is over: end the body's work, the statement that runs and any later one. False when there is no
+        body any more to end. From any thread; never raises, and waits some seconds at the most.
+
+        Never hits anything but the body: not PREPARE, and not what the connection is used for afterwards.
+        """
+
     def problem(self) -> Failure | None:
         """Why this must not be prepared, although the body returned: a swallowed error, a commit of its own, …"""
 

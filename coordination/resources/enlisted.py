@@ -35,10 +35,16 @@ class OnCommitInBranch(CoordinationError):
     """
 
 
+class BatchIsOver(CoordinationError):
+    """The batch of this task is decided: what it still does cannot count, and is undone. Nothing is to be mended."""
+
+
 class Watch:
     """Django's execute wrapper around every statement of a body."""
 
     def __init__(self) -> None:
+        self.over = False
+        """The batch is over: the body's next statement is refused, but for those that give a savepoint up."""
         self.error: BaseException | None = None
         """The first database error that is not undone."""
         self.refused: CoordinationError | None = None
@@ -51,6 +57,8 @@ class Watch:
     def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
         text = statements.text_of(sql)
         word = statements.first_word(text)
+        if self.over and word not in ("ROLLBACK", "RELEASE"):
+            raise BatchIsOver()
         if statements.ends_transaction(text, word):
             raise self.refuse(TransactionEnded(statement=" ".join(text.split())[:60]))
         if not self.session_touched and not statements.changes_rows(word):

@@ -1,5 +1,7 @@
 """The PostgreSQL side of one execution of a branch."""
 
+import contextlib
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT = "55P03"
 MARK = "coordination.branch"
 """A setting local to the transaction: whatever ends the transaction behind our back takes it along."""
+INTERRUPT_SECONDS = 3.0
+"""How long asking the server to cancel a statement may take."""
 LEAKED = (
     "the task ended its transaction itself, by a COMMIT or ROLLBACK of the driver's or inside a longer statement: "
     "what it had committed by then STAYS in the database, whatever becomes of the batch"
@@ -38,6 +42,9 @@ class PostgreSQLWork:
         self._cluster = cluster
         self._pid = 0
         self._lost = False
+        self._gate = threading.Lock()
+        """Held while the server is asked to cancel: what comes after the body waits for that, so is never hit."""
+        self._body_ended = self._interrupted = False
 
     @property
     def rows(self) -> int:
@@ -63,8 +70,25 @@ class PostgreSQLWork:
         self._resource.locks.watch(self._pid, lock_timeout)
         return pq.rows(result) if question else ()
 
+    def interrupt(self) -> bool:
+        """As :meth:`Work.interrupt`."""
+        with self._gate:
+            if self._body_ended:
+                return False
+            self._interrupted = self._enlisted.watch.over = True
+            raw: Any = self._wrapper.connection
+            # A server that does not answer, a connection that the body has closed: there is nothing to cancel then.
+            with contextlib.suppress(Exception):
+                raw.cancel_safe(timeout=INTERRUPT_SECONDS)
+            return True
+
+    def _end_body(self) -> None:
+        with self._gate:
+            self._body_ended = True
+
     def problem(self) -> Failure | None:
         """As :meth:`Work.problem`. One round trip."""
+        self._end_body()
         watch = self._enlisted.watch
         if watch.refused is not None:
             return failure_of(watch.refused, before="the task went on after this was refused: ")
@@ -99,6 +123,7 @@ class PostgreSQLWork:
 
     def prepare(self) -> tuple[Prepared, Failure | None]:
         """As :meth:`Work.prepare`."""
+        self._end_body()
         self._enlisted.disarm()
         try:
             result = pq.ask(self._wrapper, f"PREPARE TRANSACTION {pq.quoted(self._gid)}")
@@ -118,6 +143,7 @@ class PostgreSQLWork:
 
     def undo(self) -> None:
         """As :meth:`Work.undo`."""
+        self._end_body()
         self._enlisted.disarm()
         if not self._lost and not pq.idle(self._wrapper):
             try:
@@ -126,10 +152,14 @@ class PostgreSQLWork:
                 self._lost = True
 
     def release(self) -> None:
-        """As :meth:`Work.release`. The connection is kept, unless the body left something in its session."""
+        """As :meth:`Work.release`.
+
+        The connection is kept, unless the body left something in its session, or the server was asked to cancel: if
+        that got no answer it may come yet, and must not hit the next task.
+        """
         self._resource.locks.forget(self._pid)
         self._enlisted.leave()
-        if self._lost or self._enlisted.watch.session_touched or not pq.idle(self._wrapper):
+        if self._lost or self._interrupted or self._enlisted.watch.session_touched or not pq.idle(self._wrapper):
             self._resource.kept.drop(self._wrapper)
             return
         self._wrapper.set_autocommit(True)
