@@ -57,7 +57,7 @@ def left_behind(facts: Facts, unfinished: Sequence[tuple[str, int]], wrong: Sequ
     if facts.state is BatchState.PENDING:
         return "Nothing: no task has run."
     if facts.state is BatchState.ACTIVE:
-        return "What tasks have written is not to be seen before the decision."
+        return "Nothing yet: what tasks have written can be seen by nobody before the decision."
     if facts.state not in BATCH_ENDED:
         parts = [f"{_tasks(count)} on database {name}" for name, count in unfinished]
         return f"Still to be finished: {', '.join(parts)}." if parts else "The end is being stored."

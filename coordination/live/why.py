@@ -49,13 +49,13 @@ def _waiting_for_votes(facts: Facts) -> str:
     missing = facts.tasks - voted
     if missing <= 0:
         return f"All {_tasks(facts.tasks)} are prepared; the decision is being stored."
-    votes = f"Waiting for the votes of {missing:,} of {facts.tasks:,} tasks"
+    votes = f"Waiting for {missing:,} of {_tasks(facts.tasks)} to vote"
     if not running:
         return f"{votes}; none is running: waiting for a worker on queue {facts.queue or 'celery'}."
     if facts.oldest is None:
         return f"{votes}."
     number, since = facts.oldest
-    return f"{votes}; task {number:,} has been running since {clock(since)}."
+    return f"{votes}; task {number} has been running since {clock(since)}."
 
 
 def clock(moment: datetime) -> str:

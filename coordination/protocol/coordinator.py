@@ -387,7 +387,7 @@ class Coordinator:
         first = free[0]
         failure = item.error
         words = f"{failure.type}: {failure.message}" if failure else "it voted to roll back"
-        self._verdict_of(Decision.ROLLBACK, f"Task {first.number} of {len(self.branches)} failed: {words}")
+        self._verdict_of(Decision.ROLLBACK, f"Task {first.number} of {len(self.branches):,} failed: {words}")
         return self._next.number
 
     def _refuse(self, process: str, item: VoteItem, rests_on: int) -> None:
@@ -418,7 +418,8 @@ class Coordinator:
             return self._ignore("withdrawal of another attempt", rests_on=branch.adopted_in)
         members = self._by_gid.get(item.gid) or [branch]
         if self.decision is None:
-            self._verdict_of(Decision.ROLLBACK, f"Task {branch.number} of {len(self.branches)} was lost: {item.reason}")
+            reason = f"Task {branch.number} of {len(self.branches):,} was lost: {item.reason}"
+            self._verdict_of(Decision.ROLLBACK, reason)
             if branch.gid is None:
                 self._fail(branch, Failure(type="", message=item.reason))
             return self._next.number
@@ -450,7 +451,7 @@ class Coordinator:
             self._holders = None
             numbers = sorted(b.number for b in self.branches.values() if b.gid in gone)
             self._verdict_of(
-                Decision.ROLLBACK, f"Task {numbers[0]} of {len(self.branches)} is no longer held by its worker"
+                Decision.ROLLBACK, f"Task {numbers[0]} of {len(self.branches):,} is no longer held by its worker"
             )
         elif not self._holders:
             self._verdict_of(Decision.COMMIT, "")
@@ -481,7 +482,7 @@ class Coordinator:
     def _verdict_of(self, decision: Decision, reason: str) -> None:
         """Rule 1: from here on every input waits; :meth:`next_write` turns the verdict into the decision's write."""
         if self._verdict is None:
-            self._verdict = decision, cut(reason or f"All {len(self.branches)} tasks are prepared", MAX_REASON)
+            self._verdict = decision, cut(reason or self._commit_reason(), MAX_REASON)
             self._urgent()
 
     def _put_decision(self, write: Write, decision: Decision, reason: str) -> None:
@@ -634,7 +635,7 @@ class Coordinator:
             "look for memory, a hard time limit, or a crash in native code"
         )
         self._fail(branch, Failure(type="WorkerDied", message=message))
-        self._verdict_of(Decision.ROLLBACK, f"Task {branch.number} of {len(self.branches)} failed: {message}")
+        self._verdict_of(Decision.ROLLBACK, f"Task {branch.number} of {len(self.branches):,} failed: {message}")
 
     @staticmethod
     def _unsent(branch: Branch, wiped: bool) -> bool:
@@ -646,10 +647,15 @@ class Coordinator:
         for i in range(0, len(numbers), CHUNK):
             self._emit(Dispatch(branches=tuple(numbers[i : i + CHUNK]), again=again))
 
+    def _commit_reason(self) -> str:
+        count = len(self.branches)
+        return f"All {count:,} tasks voted to commit" if count > 1 else "Its only task voted to commit"
+
     def _deadline_reason(self) -> str:
         counts = self.counts()
         never = [b.number for b in self.branches.values() if b.state is BranchState.PENDING]
-        words = f"Deadline passed with {counts.get(BranchState.PREPARED, 0)} of {len(self.branches)} tasks prepared"
+        prepared = counts.get(BranchState.PREPARED, 0)
+        words = f"Deadline passed with {prepared:,} of {len(self.branches):,} tasks prepared"
         if running := [b.number for b in self.branches.values() if b.state is BranchState.RUNNING]:
             words += f"; still running: {_listed(running)}"
         if never:
@@ -659,4 +665,4 @@ class Coordinator:
 
 def _listed(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:10]))
-    return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown
+    return f"{shown} and {len(numbers) - 10:,} more" if len(numbers) > 10 else shown

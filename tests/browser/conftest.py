@@ -40,7 +40,7 @@ def large(ids: dict[str, str], running: Site) -> str:
         "import django; django.setup()\n"
         "from tests.services.history import S, DIVISION, Story, hours, store\n"
         "print(store(Story(customer='acme', label='Ten thousand', state=S.ROLLED_BACK, age=hours(6), tasks=10_000,\n"
-        "    failed=dict.fromkeys(range(4_000, 5_000, 50), DIVISION), reason='Task 4000 of 10000 failed')))"
+        "    failed=dict.fromkeys(range(4_000, 5_000, 50), DIVISION), reason='Task 4000 of 10,000 failed')))"
     )
     return running.run([sys.executable, "-c", program], check=True).stdout.strip()
 

@@ -70,7 +70,7 @@ STORIES = [
           failed={50: DIVISION}, reason="Task 50 of 100 failed: ZeroDivisionError: division by zero"),
     Story(customer="acme", label="Accounts from the old system", state=S.ROLLED_BACK, age=hours(5), tasks=1200,
           seconds=48, who="acme_operator", failed=dict.fromkeys(range(17, 1000, 61), DUPLICATE),
-          reason="Task 17 of 1200 failed: IntegrityError: duplicate key value violates unique constraint"
+          reason="Task 17 of 1,200 failed: IntegrityError: duplicate key value violates unique constraint"
                  ' "account_number_key"'),
     Story(customer="acme", label="Price list, first try", state=S.ROLLED_BACK, age=hours(30), who="acme_operator",
           reason="Cancelled by acme_operator: wrong files"),
@@ -82,7 +82,7 @@ STORIES = [
     Story(customer="acme", label="", state=S.COMMITTED, age=hours(1), tasks=1, seconds=0.3, who="acme_operator"),
     *nights("globex", 6, first=9, tasks=90),
     Story(customer="globex", label="Ledger of the third quarter", state=S.MIXED, age=hours(3), who="globex_operator",
-          reason="All 100 tasks are prepared"),
+          reason="All 100 tasks voted to commit"),
     Story(customer="globex", label="<b>Bold</b> & <script>alert(1)</script>", state=S.ROLLED_BACK, age=hours(28),
           tasks=12, failed={7: ("ValueError", "<img src=x onerror=alert(1)> is not a number")},
           reason="Task 7 of 12 failed: ValueError: <img src=x onerror=alert(1)> is not a number"),
@@ -150,7 +150,7 @@ def store(story: Story) -> str:
         tasks=story.tasks,
         state=story.state,
         decision=decision if decided else None,
-        reason=(story.reason or f"All {story.tasks} tasks are prepared") if decided else "",
+        reason=(story.reason or f"All {story.tasks:,} tasks voted to commit") if decided else "",
         waiting_for=story.waiting_for,
         guarantee="crash_safe",
         counts=dict(Counter(state.value for state in states)),

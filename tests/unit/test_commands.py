@@ -110,12 +110,12 @@ def ends(state: str, **values: Any) -> Callable[[Batch], None]:
 
 
 def test_committed(run: Callable[..., Ran], later: Callable[..., None]) -> None:
-    later(ends("COMMITTED", reason="All 3 tasks are prepared"), after=0.3)
+    later(ends("COMMITTED", reason="All 3 tasks voted to commit"), after=0.3)
     code, out, err = run("launch_batch", "acme", "loads", "--label", "July")
     batch = Batch.objects.get()
     assert code == 0
     assert out.startswith(f'COMMITTED  batch {batch.pk} "July", plan loads of acme\n')
-    assert "why: All 3 tasks are prepared" in out and "tasks: 3 committed" in out
+    assert "why: All 3 tasks voted to commit" in out and "tasks: 3 committed" in out
     lines = err.splitlines()
     assert lines[0] == f"Batch {batch.pk}"
     assert lines[1].endswith("Z PENDING: 3 pending") and lines[2].endswith("Z COMMITTED: 3 committed")

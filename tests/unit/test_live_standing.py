@@ -50,7 +50,7 @@ def test_left_behind_names_databases_until_the_end() -> None:
     mixed = facts("MIXED", LOST=1, HEURISTIC_COMMIT=1)
     assert standing.left_behind(mixed, [], [4, 7]).startswith("Tasks 4, 7 did not end as decided")
     assert standing.left_behind(mixed, [], [4]).startswith("Tasks 4 and 1 more did not")
-    assert "not to be seen before the decision" in standing.left_behind(facts("ACTIVE", RUNNING=3), [])
+    assert "seen by nobody before the decision" in standing.left_behind(facts("ACTIVE", RUNNING=3), [])
 
 
 @pytest.mark.parametrize(
