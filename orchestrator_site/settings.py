@@ -154,6 +154,9 @@ CELERY_WORKER_CONSUMER = "orchestrator_site.celery:Consumer"
 CELERY_BROKER_HEARTBEAT = 10
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # the default gives up, and the worker exits, after 100
+# RabbitMQ closes the channel of a worker that does not acknowledge a task within half an hour. By default the worker
+# then exits; now it goes on, and the task, delivered again, finds what its first run has done.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {"polling_interval": 0.02}  # seconds; in memory nothing tells a waiting worker that there is a message
     if HOME

@@ -9,12 +9,14 @@ from coordination.api import BranchSpec, Plan
 from tests.integration.oddities import tasks as ours
 from tests.integration.participant.odd import tasks as odd
 
+WAYS = ("swallows", "commits", "siblings", "dies", "unsteady", "too_slow", "hangs")
+
 
 class Odd(Plan):
     """Task 1 on crm and task 2 on ledger behave; the others do as ``how`` says."""
 
     class Params(forms.Form):
-        how = forms.ChoiceField(choices=[(how, how) for how in ("swallows", "commits", "siblings", "dies", "unsteady")])
+        how = forms.ChoiceField(choices=[(how, how) for how in WAYS])
         path = forms.CharField(help_text="A file in which tasks count how often they ran.")
 
     def branches(self, customer: Any, params: dict[str, Any]) -> Iterator[BranchSpec]:
@@ -33,6 +35,10 @@ class Odd(Plan):
                 yield odd.dies.branch(params["path"], 99, database=ledger)
             case "unsteady":
                 yield odd.unsteady.branch(params["path"], 2, database=ledger)
+            case "too_slow":
+                yield odd.too_slow.branch(database=ledger)
+            case "hangs":
+                yield ours.hangs.branch(database=ledger)
 
 
 class Patient(Plan):

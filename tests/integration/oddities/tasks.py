@@ -1,5 +1,6 @@
 """Tasks that the plans here need and that misbehave in no other test."""
 
+import time
 from pathlib import Path
 
 from coordination.api import branch_task
@@ -13,3 +14,10 @@ def comes_back(self, db: str, path: str, seconds: float) -> None:  # type: ignor
     if not Path(path).exists():
         Path(path).touch()
         raise self.retry(countdown=seconds)
+
+
+@branch_task(time_limit=1)
+def hangs(db: str) -> None:
+    """Works longer than Celery lets it: its worker kills the process it runs in."""
+    write(db)
+    time.sleep(30)
