@@ -632,7 +632,7 @@ class Coordinator:
     def _worker_died(self, branch: Branch) -> None:
         message = (
             f"its worker died twice while running it, and it was started a {MAX_STARTS}rd time: "
-            "look for memory, a hard time limit, a crash in native code, or work longer than RabbitMQ's consumer_timeout"
+            "look for memory, a hard time limit, a crash in native code, or RabbitMQ's consumer_timeout"
         )
         self._fail(branch, Failure(type="WorkerDied", message=message))
         self._verdict_of(Decision.ROLLBACK, f"Task {branch.number} of {len(self.branches):,} failed: {message}")
