@@ -76,6 +76,14 @@ def sweep_seconds() -> float:
     return float(_setting("COORDINATION_SWEEP_SECONDS", 5))
 
 
+def unresolved_seconds() -> float:
+    """``COORDINATION_UNRESOLVED_SECONDS``: how long a decided batch may take to finish before people are told.
+
+    Default 60.
+    """
+    return float(_setting("COORDINATION_UNRESOLVED_SECONDS", 60))
+
+
 def host() -> str:
     """``COORDINATION_HOST``: dotted path of what lets a command that waits for a batch run it in its own process.
 

@@ -94,6 +94,18 @@ class UnknownBatch(RequestError):
     """There is no batch {id}; a batch's id is the UUID that its launch printed."""
 
 
+class NotDecided(RequestError):
+    """Batch {batch} is not decided, so there is nothing to resolve: cancel it, or wait for its deadline."""
+
+
+class NotMixed(RequestError):
+    """Batch {batch} is {state}: only what ended mixed can be marked as put right."""
+
+
+class NothingUnfinished(RequestError):
+    """Only tasks that still wait for their database can be declared; these do not: {tasks}."""
+
+
 class KeyReused(CoordinationError):
     """Idempotency key {key!r} belongs to batch {batch} of {customer}, which was another request."""
 

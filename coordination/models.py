@@ -10,10 +10,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.utils.translation import gettext_lazy as _
 
-from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState, Decision, Guarantee, Kind
+from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState, Decision, Declared, Guarantee, Kind
 
 
 def _choices(enum: type[BatchState] | type[BranchState] | type[Decision] | type[Kind]) -> list[tuple[str, str]]:
@@ -159,6 +159,9 @@ class Batch(models.Model):
     decided = models.DateTimeField(null=True, blank=True)
     ended = models.DateTimeField(null=True, blank=True)
     queue_deleted = models.BooleanField(default=False, help_text="Nothing of it is left on the broker.")
+    recovery_seconds = models.FloatField(
+        db_default=0.0, help_text="How long it had no living manager, over all takeovers: from a node's last word on."
+    )
 
     objects = BatchQuerySet.as_manager()
 
@@ -171,6 +174,7 @@ class Batch(models.Model):
             models.Index(fields=["-created"]),
             models.Index(fields=["created"], name="batch_open", condition=Q(ended=None)),
             models.Index(fields=["created"], name="batch_not_cleaned", condition=Q(queue_deleted=False)),
+            models.Index(fields=["ended"], name="batch_mixed", condition=Q(state="MIXED")),
         ]
 
     def __str__(self) -> str:
@@ -257,12 +261,19 @@ class JournalEntry(models.Model):
 
 
 class OperatorRequest(models.Model):
-    """What a person asked of a batch, and what came of it: at once the request and its audit row."""
+    """What a person asked of a batch, and what came of it: at once the request and its audit row.
+
+    ``before`` and ``after`` are how the batch and the tasks it names stood, read in the transaction that carried it
+    out.
+    """
 
     class Action(models.TextChoices):
         """What can be asked for."""
 
         CANCEL = "cancel", _("Cancel")
+        RETRY = "retry", _("Ask the databases again")
+        DECLARE = "declare", _("Declare")
+        SETTLE = "settle", _("Mark as put right")
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="requests")
     action = models.CharField(max_length=20, choices=Action.choices)
@@ -271,12 +282,21 @@ class OperatorRequest(models.Model):
     )
     by = models.CharField(max_length=200, help_text="Who asked, in words; stays when the account is gone.")
     why = models.TextField(blank=True)
+    fate = models.CharField(
+        max_length=20, blank=True, db_default="", choices=[(f.value, f.words) for f in Declared],
+        help_text="What is declared of the tasks.",
+    )  # fmt: skip
+    tasks = models.JSONField(default=list, db_default=Value([], models.JSONField()), help_text="Numbers it names.")
+    key = models.CharField(max_length=200, null=True, blank=True, help_text="The same request sent twice is one.")
     asked = models.DateTimeField(auto_now_add=True)
     handled = models.DateTimeField(null=True, blank=True)
     result = models.TextField(blank=True)
+    before = models.JSONField(null=True, blank=True)
+    after = models.JSONField(null=True, blank=True)
 
     class Meta:
         ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["batch", "key"], name="one_request_a_key")]
         indexes = [models.Index(fields=["id"], name="request_not_handled", condition=Q(handled=None))]
 
     def __str__(self) -> str:
@@ -293,6 +313,36 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Alert(models.Model):
+    """Something a person has to look at, raised once: the node that inserts its row is the one that says so.
+
+    ``subject`` is what it is about: a batch's id, or a node's name and when it was last heard of.
+    """
+
+    class Kind(models.TextChoices):
+        """What can be the matter."""
+
+        MIXED = "mixed", _("Mixed")
+        UNRESOLVED = "unresolved", _("Unresolved")
+        SILENT_NODE = "silent_node", _("Silent manager")
+
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    subject = models.CharField(max_length=300)
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, null=True, blank=True, related_name="alerts")
+    words = models.TextField()
+    at = models.DateTimeField()
+    tries = models.PositiveIntegerField(default=0, help_text="How often it was sent to COORDINATION_ALERT_URL.")
+    next_try = models.DateTimeField(null=True, blank=True)
+    sent = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "subject"], name="one_alert_a_subject")]
+        indexes = [models.Index(fields=["next_try"], name="alert_to_send", condition=Q(next_try__isnull=False))]
+
+    def __str__(self) -> str:
+        return self.words
 
 
 class Installation(models.Model):

@@ -30,6 +30,12 @@ _FREE = f"""
         WHERE n.name = coordination_batch.node AND n.heartbeat > clock_timestamp() - interval '{LEASE_SECONDS} s'))
 """
 
+_UNMANAGED = """
+    COALESCE((SELECT greatest(extract(epoch FROM clock_timestamp() - n.heartbeat), 0)::float8 FROM coordination_node n
+        WHERE n.name = coordination_batch.node AND n.name <> %(node)s), 0)
+"""
+"""Seconds since the last word of the node that had the batch; none if that said goodbye."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -88,7 +94,8 @@ def claim(node: str, managed: Collection[UUID]) -> tuple[list[Claim], bool]:
             return [], False
         values["share"] = -(-free // nodes)
         cursor.execute(
-            f"UPDATE coordination_batch SET epoch = epoch + 1, node = %(node)s WHERE id IN ("
+            f"UPDATE coordination_batch SET epoch = epoch + 1, node = %(node)s,"
+            f" recovery_seconds = recovery_seconds + {_UNMANAGED} WHERE id IN ("
             f" SELECT id FROM coordination_batch WHERE {_FREE} ORDER BY created LIMIT %(share)s"
             f" FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, epoch",
             values,
@@ -156,15 +163,31 @@ def _attempts(cursor: Any, batch: UUID) -> tuple[StoredAttempt, ...]:
     return tuple(StoredAttempt(branch=number, token=token, retries=retries) for number, token, retries in cursor)
 
 
-def asked(managed: Collection[UUID]) -> list[tuple[int, UUID, str, str]]:
-    """Requests nobody has carried out yet, of batches this node manages: id, batch, who asked, why."""
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a person asks of a batch: who, why, and of which tasks (by number) what."""
+
+    id: int
+    batch: UUID
+    action: str
+    by: str
+    why: str
+    fate: str
+    tasks: tuple[int, ...]
+
+
+def asked(managed: Collection[UUID]) -> list[Asked]:
+    """Requests nobody has carried out yet, of batches this node manages."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute(
-            "SELECT id, batch_id, by, why FROM coordination_operatorrequest"
-            " WHERE handled IS NULL AND batch_id = ANY(%s) ORDER BY id",
+            "SELECT id, batch_id, action, by, why, fate, ARRAY(SELECT jsonb_array_elements_text(tasks)::int)"
+            " FROM coordination_operatorrequest WHERE handled IS NULL AND batch_id = ANY(%s) ORDER BY id",
             [list(managed)],
         )
-        return list(cursor.fetchall())
+        return [
+            Asked(id=id, batch=batch, action=action, by=by, why=why, fate=fate, tasks=tuple(tasks))
+            for id, batch, action, by, why, fate, tasks in cursor.fetchall()
+        ]
 
 
 def to_clean(node: str, managed: Collection[UUID]) -> list[UUID]:

@@ -57,6 +57,14 @@ _ATTEMPTS = """
         ended = COALESCE(EXCLUDED.ended, coordination_attempt.ended)
 """
 
+_STANDING = """
+    SELECT jsonb_build_object('state', b.state, 'decision', b.decision) || CASE WHEN r.tasks = '[]' THEN '{}' ELSE
+        jsonb_build_object('tasks', (SELECT jsonb_object_agg(t.number, t.state ORDER BY t.number)
+            FROM coordination_branch t WHERE t.batch_id = b.id AND r.tasks @> to_jsonb(t.number))) END
+    FROM coordination_batch b WHERE b.id = r.batch_id
+"""
+"""How the batch of request r, and the tasks that it names, stand."""
+
 
 class _Untouched(Exception):
     """A guard did not hold: the transaction is rolled back."""
@@ -69,6 +77,8 @@ def store(batch: UUID, epoch: int, write: Write, counts: Mapping[BranchState, in
     """
     try:
         with transaction.atomic(using=DEFAULT_DB_ALIAS), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            if write.requests:
+                _note_before(cursor, batch, list(write.requests))
             cursor.execute(_BATCH, _batch_values(batch, epoch, write, counts))
             row = cursor.fetchone()
             if row is None:
@@ -83,18 +93,8 @@ def store(batch: UUID, epoch: int, write: Write, counts: Mapping[BranchState, in
                     " VALUES (%s, clock_timestamp(), %s, %s)",
                     [batch, row[0], text],
                 )
-            for request, result in write.requests.items():
-                cursor.execute(
-                    "UPDATE coordination_operatorrequest SET handled = clock_timestamp(), result = %s"
-                    " WHERE id = %s AND handled IS NULL",
-                    [result, request],
-                )
-            if write.state in BATCH_ENDED:
-                cursor.execute(
-                    "UPDATE coordination_operatorrequest SET handled = clock_timestamp(), result = %s"
-                    " WHERE batch_id = %s AND handled IS NULL",
-                    [f"Too late: the batch had already ended {write.state}", batch],
-                )
+            if write.requests or write.state in BATCH_ENDED:
+                _answer(cursor, batch, write)
     except _Untouched:
         return WriteResult.UNTOUCHED
     return WriteResult.STORED
@@ -129,6 +129,30 @@ def _branch_row(c: BranchChange) -> tuple[Any, ...]:
 def _put_attempts(cursor: Any, batch: UUID, changes: Sequence[AttemptChange]) -> None:
     rows = [(a.branch, a.token, a.process, a.retries, a.vote, _json(a.error)) for a in changes]
     cursor.execute(_ATTEMPTS, [*map(list, zip(*rows, strict=True)), batch])
+
+
+def _note_before(cursor: Any, batch: UUID, requests: list[int]) -> None:
+    """Each request is an audit row: how things stood is read in the transaction that changes them."""
+    # The batch's row first, as in every unit of work; whether it is ours still is seen right after.
+    cursor.execute("SELECT 1 FROM coordination_batch WHERE id = %s FOR NO KEY UPDATE", [batch])
+    cursor.execute(
+        f"UPDATE coordination_operatorrequest r SET before = ({_STANDING}) WHERE id = ANY(%s) AND handled IS NULL",
+        [requests],
+    )
+
+
+def _answer(cursor: Any, batch: UUID, write: Write) -> None:
+    """Requests that this write carries out, and at the batch's end all that come too late."""
+    answered = (
+        f"UPDATE coordination_operatorrequest r SET handled = clock_timestamp(), result = %s, after = ({_STANDING}),"
+        f" before = COALESCE(before, ({_STANDING})) WHERE handled IS NULL AND "
+    )
+    for request, result in write.requests.items():
+        cursor.execute(answered + "id = %s", [result, request])
+    if write.state in BATCH_ENDED:
+        cursor.execute(
+            answered + "batch_id = %s", [f"Too late: the batch had already ended {write.state}", batch]
+        )
 
 
 def _json(value: dict[str, Any] | Failure | None) -> str | None:

@@ -17,8 +17,9 @@ from coordination import crashpoints
 from coordination.bus.port import BatchChannel, BusError, Delivery, NodeBus, QueueLost
 from coordination.crashpoints import Point
 from coordination.journal import claims, writer
-from coordination.journal.claims import Claim, Loaded
+from coordination.journal.claims import Asked, Claim, Loaded
 from coordination.journal.pool import JournalError, JournalPool
+from coordination.models import OperatorRequest
 from coordination.protocol.coordinator import Coordinator
 from coordination.protocol.effects import (
     Acknowledge,
@@ -32,8 +33,8 @@ from coordination.protocol.effects import (
     TellAll,
 )
 from coordination.protocol.journal_rules import ANSWER_SECONDS, repeat_delay
-from coordination.protocol.messages import Decided, encode
-from coordination.protocol.states import BATCH_ENDED, BatchState
+from coordination.protocol.messages import MAX_REASON, Decided, cut, encode
+from coordination.protocol.states import BATCH_ENDED, BatchState, Declared
 from coordination.protocol.stored import WriteResult
 
 from .admission import Admitted, Applicant, Never, Waits
@@ -114,12 +115,26 @@ class BatchManager:
             if self._channel is not None:
                 await self._channel.close()
 
-    def ask_cancel(self, request: int, by: str, why: str) -> None:
-        """A person asks that the batch be rolled back."""
-        if request not in self._requests and hasattr(self, "_core"):
-            self._requests.add(request)
-            self._core.cancel(request, f"Cancelled by {by}" + (f": {why}" if why else ""))
-            self._wake.set()
+    def ask(self, asked: Asked) -> None:
+        """A person asks something of the batch; the answer is stored with what it leads to."""
+        if asked.id in self._requests or not hasattr(self, "_core"):
+            return
+        self._requests.add(asked.id)
+        why = f": {asked.why}" if asked.why else ""
+        match asked.action:
+            case OperatorRequest.Action.CANCEL:
+                self._core.cancel(asked.id, f"Cancelled by {asked.by}{why}")
+            case OperatorRequest.Action.RETRY:
+                self._core.ask_again(asked.id)
+                self._repeats = 0
+                self._at(repeat_delay(0), self._repeat)
+            case OperatorRequest.Action.DECLARE:
+                fate = Declared(asked.fate)
+                how = cut(f"Declared {fate.words} by {asked.by}{why}", MAX_REASON)
+                self._core.declare(asked.id, asked.tasks, fate, how)
+            case _:
+                logger.error("Batch %s: this node is too old to know what %r means", asked.batch, asked.action)
+        self._wake.set()
 
     # --- the loop -----------------------------------------------------------------------------------------------
 

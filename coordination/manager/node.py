@@ -144,9 +144,9 @@ class Node:
             for claim in claimed:
                 self._manage(claim)
             if self._managed:
-                for request, batch, by, why in await self._journal.run(claims.asked, list(self._managed)):
-                    if batch in self._managed:
-                        self._managed[batch][0].ask_cancel(request, by, why)
+                for asked in await self._journal.run(claims.asked, list(self._managed)):
+                    if asked.batch in self._managed:
+                        self._managed[asked.batch][0].ask(asked)
             busy = [*self._managed, *self._cleaning]
             for batch in await self._journal.run(claims.to_clean, self.name, busy):
                 self._clean(batch)

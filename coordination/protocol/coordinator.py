@@ -12,7 +12,9 @@ The rules (numbers are those of ``docs/design.md``, *The protocol*):
 6.  A vote after the decision is answered from stored facts, for its gid.
 7.  Duplicates and stale messages have no second effect. A receipt is released when what it rests on is stored.
 8.  Deadline and cancel decide ``ROLLBACK`` before the decision and change nothing after it.
-9.  A decided batch is repeated until every adopted gid is finished; only ``resolved`` of that gid finishes it.
+9.  A decided batch is repeated until every adopted gid is finished; only ``resolved`` of that gid finishes it,
+10. or a person's declaration, for a database that is gone for good. One that differs from the decision, and *lost*,
+    end the batch ``MIXED``. Nothing is declared before the decision, and nothing that is finished.
 
 A write whose result is unknown, or that touched no row, ends this coordinator (:class:`StepDown`): whoever goes on
 reads the journal first, which waits for what is still in flight there. So nothing is ever guessed.
@@ -47,7 +49,7 @@ from .messages import (
     WithdrawnItem,
     cut,
 )
-from .states import BATCH_ENDED, BRANCH_ENDED, CONTRADICTED, BatchState, BranchState, Decision, Kind, Outcome
+from .states import BATCH_ENDED, BRANCH_ENDED, CONTRADICTED, BatchState, BranchState, Decision, Declared, Kind, Outcome
 from .stored import AttemptChange, BranchChange, Snapshot, StoredBranch, Write, WriteResult
 
 CHUNK = 500
@@ -206,6 +208,30 @@ class Coordinator:
             self._urgent()
 
         self._decide_when_idle(decide, even_if_decided=True)
+
+    def declare(self, request: int, numbers: Sequence[int], fate: Declared, how: str) -> None:
+        """An approver's word (their request's id) on what became of tasks whose database is gone for good.
+
+        ``how`` says in words who declares it and why. Tasks that are finished stay as they are.
+        """
+
+        def declare() -> None:
+            self._next.requests[request] = self._declared(numbers, fate, how)
+            self._urgent()
+
+        self._decide_when_idle(declare, even_if_decided=True)
+
+    def ask_again(self, request: int) -> None:
+        """An operator's request (its id) to say now, and to any agent, what is decided and not finished."""
+
+        def again() -> None:
+            self._repeats = max(self._repeats, 1)
+            self.repeat()
+            left = f"Asked again what became of {_counted(len(self._unfinished))}"
+            self._next.requests[request] = left if self.unfinished else "There is nothing to ask for"
+            self._urgent()
+
+        self._decide_when_idle(again, even_if_decided=True)
 
     def receive(self, message: ToManager, receipt: Receipt) -> None:
         """A message from an agent or a sweep. ``receipt`` comes back in :class:`Acknowledge` when it may."""
@@ -541,9 +567,33 @@ class Coordinator:
             state = BranchState.ROLLED_BACK if agrees else BranchState.HEURISTIC_ROLLBACK
         if not agrees:
             self._note(f"Task {branch.number} was {outcome.replace('_', ' ')} against the decision: {how}")
+        self._close(branch, state, how)
+
+    def _close(self, branch: Branch, state: BranchState, how: str) -> None:
         self._turn_branch(branch, state, how)
         branch.finished_in = self._next.number
         self._unfinished.discard(branch.number)
+
+    def _declared(self, numbers: Sequence[int], fate: Declared, how: str) -> str:
+        """Rule 10. What came of it, in words."""
+        if self.decision is None:
+            return "Refused: the batch is not decided. Cancel it instead"
+        named = [self.branches[n] for n in sorted(set(numbers)) if n in self._unfinished]
+        if not named:
+            return "Nothing was declared: these tasks have ended"
+        for branch in named:
+            together = {b.number for b in self._by_gid[branch.gid or ""]}
+            if not together.issubset(numbers):
+                return f"Refused: tasks {_listed(sorted(together))} were prepared as one. Declare them together"
+        for branch in named:
+            if fate is Declared.LOST:
+                self._close(branch, BranchState.LOST, how)
+            else:
+                self._finish(branch, Outcome(fate.value), how)
+        tasks = f"{_counted(len(named))} ({_listed([b.number for b in named])})"
+        self._note(f"{how} ({tasks})")
+        self._end_if_finished()
+        return f"Declared {fate.words}: {tasks}"
 
     def _end_if_finished(self) -> None:
         if self._unfinished or self.decision is None or self.state in BATCH_ENDED or self._next.state in BATCH_ENDED:
@@ -661,6 +711,10 @@ class Coordinator:
         if never:
             words += f"; never started: {_listed(never)}"
         return words
+
+
+def _counted(tasks: int) -> str:
+    return "1 task" if tasks == 1 else f"{tasks:,} tasks"
 
 
 def _listed(numbers: Sequence[int]) -> str:

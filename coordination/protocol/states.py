@@ -62,6 +62,19 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Declared(StrEnum):
+    """What an approver says became of a task whose database is gone for good."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled_back"
+    LOST = "lost"
+
+    @property
+    def words(self) -> str:
+        """As sentences say it."""
+        return self.value.replace("_", " ")
+
+
 class Kind(StrEnum):
     """How a branch keeps its promise.
 

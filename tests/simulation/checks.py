@@ -28,6 +28,7 @@ from coordination.protocol.states import (
     BatchState,
     BranchState,
     Decision,
+    Declared,
     Kind,
     Outcome,
 )
@@ -35,6 +36,7 @@ from coordination.protocol.stored import BranchChange, Write
 
 from .comparing import REACHABLE, essence
 from .databases import Transaction, Tx
+from .declaring import DECLARED
 
 if TYPE_CHECKING:
     from .journal import Row
@@ -55,6 +57,8 @@ class Checks:
         """Gids for which a ``COMMIT`` vote was cast."""
         self.names: set[str] = set()
         self.effects: dict[int, int] = {}
+        self.declared: set[int] = set()
+        """Branches that ended by an approver's word. Their database may say something else."""
         self.must_not_miss_deadline = False
 
     def broken(self, rule: str, what: str) -> Violation:
@@ -221,12 +225,33 @@ class Checks:
         """What a row says of its gid is what its database says."""
         if row.gid is None or row.kind is Kind.READ_ONLY or row.state not in BRANCH_ENDED:
             return
+        if change.how == DECLARED:
+            self._declaration(row)
+            return
         tx = self.world.databases.all[row.gid]
         said = row.state in (BranchState.COMMITTED, BranchState.HEURISTIC_COMMIT)
         if tx.status is not (Tx.COMMITTED if said else Tx.ABORTED):
             raise self.broken("rule 9", f"branch {row.number} is stored as {row.state}; its gid is {tx.status.value}")
         if row.state in CONTRADICTED and not tx.by_accident:
             raise self.broken("no false MIXED", f"branch {row.number} is {row.state}, and nobody contradicted")
+
+    def _declaration(self, row: "Row") -> None:
+        """Rule 10: after the decision, as somebody has asked, and for all that was prepared as one."""
+        journal = self.world.journal
+        if journal.decision is None:
+            raise self.broken("rule 10", f"branch {row.number} is declared before the decision")
+        fates = {fate for tasks, fate in journal.declarations.values() if row.number in tasks}
+        commit = journal.decision is Decision.COMMIT
+        wanted = {
+            Declared.COMMITTED: BranchState.COMMITTED if commit else BranchState.HEURISTIC_COMMIT,
+            Declared.ROLLED_BACK: BranchState.HEURISTIC_ROLLBACK if commit else BranchState.ROLLED_BACK,
+            Declared.LOST: BranchState.LOST,
+        }
+        if row.state not in {wanted[fate] for fate in fates}:
+            raise self.broken("rule 10", f"branch {row.number} is {row.state}, and declared were {sorted(fates)}")
+        if len({r.state for r in self._adopted(row.gid or "")}) > 1:
+            raise self.broken("rule 10", f"{(row.gid or '')[-6:]} is declared for some of its branches only")
+        self.declared.add(row.number)
 
     def _decision(self, write: Write) -> None:
         rows = self.world.journal.rows.values()
@@ -277,12 +302,14 @@ class Checks:
         """
         world, journal = self.world, self.world.journal
         applied = {n: self.effects.get(n, 0) for n, r in journal.rows.items() if r.kind is not Kind.READ_ONLY}
+        by_accident = {n for tx in world.databases.all.values() if tx.by_accident for n in tx.members}
         if any(count > 1 for count in applied.values()):
             raise self.broken("I6", f"applied more than once: {applied}")
         expected = {BatchState.COMMITTED: {1}, BatchState.ROLLED_BACK: {0}}.get(journal.state, {0, 1})
-        if not expected.issuperset(applied.values()):
+        believed = self.declared & by_accident  # Somebody interfered, and somebody said that nothing had happened.
+        if not expected.issuperset(count for n, count in applied.items() if n not in believed):
             raise self.broken("I1", f"{journal.state}, and applied were {applied}")
-        if journal.state is BatchState.MIXED and not any(tx.by_accident for tx in world.databases.all.values()):
+        if journal.state is BatchState.MIXED and not by_accident and not self.declared:
             raise self.broken("no false MIXED", f"nobody interfered, and applied were {applied}")
         if not world.bus.empty():
             raise self.broken("I7", "messages or the batch's queue are left")

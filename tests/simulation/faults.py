@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from coordination.protocol.states import Declared
+
 from .bus import Task
 from .databases import Tx
 
@@ -107,14 +109,25 @@ def prune(world: "World") -> None:
     were killed, nothing would remember to delete it. So pruning must wait longer than any pause lasts.
     """
     knows = any(m.alive for m in world.all_managers) or any(n.answering or n.claiming for n in world.nodes)
-    if world.journal.ended and world.journal.queue_deleted and not knows:
+    # A batch of which a task was declared keeps its rows: the database may come back with the task still prepared.
+    if world.journal.ended and world.journal.queue_deleted and not knows and not world.journal.declarations:
         world.journal.pruned = True
 
 
 def cancel(world: "World") -> None:
     """An operator asks for the end of it."""
-    if not world.journal.requests and not world.journal.ended:
+    if 1 not in world.journal.requests and not world.journal.ended:
         world.journal.requests[1] = None
+
+
+def declare(world: "World") -> None:
+    """An approver declares what became of some tasks; they may be wrong, and the database may come back."""
+    journal = world.journal
+    number = len(journal.declarations) + 2
+    if not journal.ended and not journal.pruned and number < 5:
+        tasks = [n for n in journal.rows if world.roll() < 0.7]
+        journal.declarations[number] = tuple(tasks), world.pick(list(Declared))
+        journal.requests[number] = None
 
 
 def late_task(world: "World") -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from coordination.protocol.journal_rules import StrayFacts
 from coordination.protocol.messages import Votes
-from coordination.protocol.states import BATCH_ENDED, BatchState, Decision
+from coordination.protocol.states import BATCH_ENDED, BatchState, Decision, Declared
 from coordination.protocol.stored import Snapshot, StoredAttempt, StoredBranch, Write, WriteResult
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Journal:
         self.reason = ""
         self.deadline = 0.0
         self.requests: dict[int, str | None] = {}
+        self.declarations: dict[int, tuple[tuple[int, ...], Declared]] = {}
+        """What is asked by those requests that are not cancellations: these tasks ended so."""
         self.holder: object | None = None
         """The manager whose lease has not run out; the lease only saves work, the epoch protects."""
         self.queue_deleted = self.pruned = False

@@ -20,10 +20,10 @@ from coordination.protocol.states import BatchState
 from coordination.protocol.stored import Write, WriteResult
 
 from .bus import Channel, Delivery, Task, describe
+from .declaring import DECLARED
 
 if TYPE_CHECKING:
     from .node import Node
-
 
 class Manager:
     """One claim of the batch by one node. It may be paused, and go on long after another has taken over."""
@@ -39,7 +39,7 @@ class Manager:
         self.waited = 1.0
         self.repeated = 0
         self.repeat_at = 0.0
-        self.cancelled: set[int] = set()
+        self.asked: set[int] = set()
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -99,9 +99,12 @@ class Manager:
             if core.state is BatchState.ACTIVE and world.now >= world.journal.deadline:
                 core.deadline_passed()
             for request, result in list(world.journal.requests.items()):
-                if result is None and request not in self.cancelled:
-                    self.cancelled.add(request)
-                    core.cancel(request, "Cancelled by an operator")
+                if result is None and request not in self.asked:
+                    self.asked.add(request)
+                    if request in world.journal.declarations:
+                        core.declare(request, *world.journal.declarations[request], how=DECLARED)
+                    else:
+                        core.cancel(request, "Cancelled by an operator")
             for process in sorted(core.running_on()):
                 if not world.mailbox_is_read(process):
                     core.process_gone(process)

@@ -101,6 +101,13 @@ def draw(rng: Random, *, held: float = 0.3) -> Weather:
     )
 
 
+def declared(rng: Random) -> Weather:
+    """People declare what became of tasks, at any time."""
+    weather = draw(rng)
+    weather.faults, weather.fault_rate = [*weather.faults, "declare"], 0.1
+    return weather
+
+
 def held_and_lost(rng: Random) -> Weather:
     """Much is held, and connections, answers and withdrawals are lost: for what is rare in other weather."""
     weather = draw(rng, held=1.0)

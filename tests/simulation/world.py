@@ -69,6 +69,8 @@ class World:
         self.timers: list[tuple[float, int, Any, str, Callable[..., None], tuple[Any, ...]]] = []
         self._timer_number = self._tokens = self._names = 0
         self.weather = self.parts.weather(self.rng)
+        if seed % 10 == 9:
+            self.weather.faults.append("declare")
         self.checks = self.parts.checks(self)
         self.journal = self.parts.journal(BATCH, self.weather.aliases, self.checks)
         self.journal.deadline = self.weather.deadline

@@ -4,7 +4,7 @@ Each mutant is :class:`~tests.simulation.world.Parts` with one part exchanged. W
 ``python -m tests.simulation --mutants`` shows how soon each is caught.
 """
 
-from . import deciding, finishing, journal
+from . import deciding, declaring, finishing, journal
 from .registry import MUTANTS, caught
 
-__all__ = ["MUTANTS", "caught", "deciding", "finishing", "journal"]
+__all__ = ["MUTANTS", "caught", "deciding", "declaring", "finishing", "journal"]
