@@ -3,6 +3,8 @@
 # make test    everything a change must pass: lint, types, layers, tests (installs what is missing)
 # make lint    only the first three
 # make bench   our batch against bare Celery groups and a hand-written chord, on real RabbitMQ and PostgreSQL
+# make chaos   batches on private servers while processes, connections and servers fail; then every row is checked
+#              (SECONDS=60, SEED= a random one; README, "Tests")
 # make screenshots   pictures of all pages in var/screenshots (FOLDER= changes it), and those that the README shows
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ SERVICES_STAMP := .venv/.installed-for-services
 PORT ?= 8000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo services test lint bench screenshots venv packages
+.PHONY: demo services test lint bench chaos screenshots venv packages
 
 # First of all targets, so what make alone does. exec: a signal to make reaches the process that has to hear it.
 demo: $(DEMO_STAMP)
@@ -42,6 +44,9 @@ lint: venv
 
 bench: packages venv
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+chaos: packages venv
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(SEED:%=--seed %)
 
 screenshots: packages venv
 	$(BIN)/python -m tests.browser.screenshots $(FOLDER)

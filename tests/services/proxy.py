@@ -52,6 +52,19 @@ class Proxy:
         """Reset all clients' connections, and leave the server's ends open: it notices by its heartbeats only."""
         self._run(self._reset())
 
+    def cut(self) -> None:
+        """Reset all connections, at both ends."""
+
+        async def abort_all() -> None:
+            for pump in list(self._pumps):
+                pump.cancel()
+            for client, server in self._pairs:
+                client.transport.abort()
+                server.transport.abort()
+            self._pairs.clear()
+
+        self._run(abort_all())
+
     def stop(self) -> None:
         """Close everything."""
         self._run(self._close())

@@ -1,0 +1,147 @@
+"""After the faults: wait, for a bounded time, until nothing is in doubt; then every database against the journal."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from tests.chaos.stage import TARGETS, Stage
+from tests.chaos.stream import Operation
+
+ENDS = {"COMMITTED": 1, "ROLLED_BACK": 0}
+"""How often the work of each task of a batch that ended so must be there."""
+LEFT = {
+    "batches that have not ended": "SELECT id::text FROM coordination_batch WHERE ended IS NULL",
+    "batches whose queue is not deleted": "SELECT id::text FROM coordination_batch WHERE NOT queue_deleted",
+}
+
+
+def settle(stage: Stage, seconds: float) -> tuple[float, list[str]]:
+    """Wait until nothing is in doubt any more; the seconds that took, and after ``seconds`` what still is."""
+    began = time.monotonic()
+    while True:
+        try:
+            left = in_doubt(stage)
+        except psycopg.Error as error:
+            left = [f"a database that does not answer: {error}"]
+        if not left or time.monotonic() - began > seconds:
+            return time.monotonic() - began, left
+        time.sleep(0.25)
+
+
+def in_doubt(stage: Stage) -> list[str]:
+    """What is prepared, open or left on the broker, in words."""
+    found = [f"prepared in {database}: {gid}" for database, gid in stage.site.prepared()]
+    for what, sql in LEFT.items():
+        found += [f"{what}: {row[0]}" for row in stage.site.query("default", sql)]
+    if not found:  # It takes a while to ask.
+        names = [name for name in stage.rabbitmq.queues() if ".batch." in name]
+        found = [f"a queue that is left: {name}" for name in names]
+    return found
+
+
+def check(stage: Stage, operations: Sequence[Operation]) -> list[str]:
+    """Every violation of what is promised, in words; with nothing in doubt any more."""
+    batches = {str(row[0]): row[1:] for row in stage.site.query("default", (
+        "SELECT b.id, b.state, b.decision, b.tasks, b.plan, b.reason, c.slug, b.key FROM coordination_batch b"
+        " JOIN coordination_customer c ON c.id = b.customer_id"
+    ))}  # fmt: skip
+    return [
+        *_accepted(batches, operations), *_ends(stage, batches), *_effects(stage, batches), *_order(stage, batches),
+    ]  # fmt: skip
+
+
+def _accepted(batches: dict[str, Any], operations: Sequence[Operation]) -> list[str]:
+    """No accepted batch is missing, and none is there that nobody launched, or twice."""
+    found = [
+        f"batch {op.id} ({op.batch.key}) was accepted and is not in the journal"
+        for op in operations
+        if op.result == "ok" and str(op.id) not in batches
+    ]
+    launched = {(op.batch.customer, op.batch.key) for op in operations if op.result != "failed"}
+    keys = Counter((row[5], row[6]) for row in batches.values())
+    found += [f"batch {key} is there {n} times" for key, n in keys.items() if n > 1]
+    return found + [f"batch {key} is in the journal, and nobody launched it" for key in keys if key not in launched]
+
+
+def _ends(stage: Stage, batches: dict[str, Any]) -> list[str]:
+    """Each has ended as it was decided, once, with all its tasks alike."""
+    found = []
+    for batch, (state, decision, *_) in batches.items():
+        if {"COMMIT": "COMMITTED", "ROLLBACK": "ROLLED_BACK"}.get(decision) != state:
+            found.append(f"batch {batch} ended {state}, and its decision is {decision}")
+    committed: dict[str, set[str]] = defaultdict(set)
+    for batch, state in stage.site.query("default", "SELECT DISTINCT batch_id::text, state FROM coordination_branch"):
+        committed[batch].add(state)
+    for batch, states in committed.items():
+        if batches[batch][0] == "COMMITTED" and states != {"COMMITTED"}:
+            found.append(f"batch {batch} is COMMITTED, its tasks are {', '.join(sorted(states))}")
+        if batches[batch][0] == "ROLLED_BACK" and not states <= {"ROLLED_BACK", "FAILED", "NOT_RUN"}:
+            found.append(f"batch {batch} is ROLLED_BACK, its tasks are {', '.join(sorted(states))}")
+    decided = (
+        "SELECT batch_id::text, count(*) FROM coordination_journalentry WHERE text LIKE 'Decided %'"
+        " GROUP BY 1 HAVING count(*) <> 1"
+    )
+    return found + [f"batch {b} was decided {n} times, by its journal" for b, n in stage.site.query("default", decided)]
+
+
+def _effects(stage: Stage, batches: dict[str, Any]) -> list[str]:
+    """Every counter, and the number of ledger lines of every task, is 1 in a committed batch and 0 in any other."""
+    found = []
+    counters: dict[str, dict[int, int]] = defaultdict(dict)
+    lines: dict[str, Counter[int]] = defaultdict(Counter)
+    for alias in TARGETS:
+        for batch, task, n in stage.site.query(alias, "SELECT batch::text, task, n FROM chaos_counter"):
+            counters[batch][task] = counters[batch].get(task, 0) + n
+        for batch, task in stage.site.query(alias, "SELECT batch::text, task FROM chaos_ledger"):
+            lines[batch][task] += 1
+    for batch in (set(counters) | set(lines)) - set(batches):
+        found.append(f"rows of batch {batch}, which the journal does not know")
+    for batch, (state, _, tasks, *_) in batches.items():
+        wanted = ENDS.get(state)
+        for what, have in (("counters", counters[batch]), ("ledger lines", lines[batch])):
+            wrong = {task: have.get(task, 0) for task in range(1, tasks + 1) if have.get(task, 0) != wanted}
+            if wrong:
+                few = ", ".join(f"task {task}: {n}" for task, n in sorted(wrong.items())[:8])
+                found.append(f"batch {batch} is {state}, and {len(wrong)} of {tasks} {what} are not {wanted}: {few}")
+    return found
+
+
+def _order(stage: Stage, batches: dict[str, Any]) -> list[str]:
+    """Batches that took a number of the shared counter followed each other alike in every database, without a gap."""
+    orders = {}
+    found = []
+    for alias in TARGETS:
+        rows = stage.site.query(alias, "SELECT batch::text, n FROM chaos_order ORDER BY n")
+        orders[alias] = [batch for batch, _ in rows]
+        shared = stage.site.query(alias, "SELECT n FROM chaos_shared")[0][0]
+        if [n for _, n in rows] != list(range(1, shared + 1)):
+            found.append(f"the shared counter of {alias} is {shared}, its numbers are {[n for _, n in rows]}")
+    if len({tuple(order) for order in orders.values()}) > 1:
+        place = next(n for n, several in enumerate(zip(*orders.values(), strict=False)) if len(set(several)) > 1)
+        found.append(f"batches of plan order did not follow each other alike, from the {place + 1}th on: {orders}")
+    return found
+
+
+def look_at(stage: Stage, violation: str) -> str:
+    """What the journal and the databases say of the batch that ``violation`` names."""
+    words = [word for word in violation.replace(",", " ").split() if len(word) == 36 and word.count("-") == 4]
+    if not words:
+        return ""
+    batch = words[0]
+    parts = [f"  {violation}"]
+    for title, sql in {
+        "batch": "SELECT state, decision, reason, epoch, node, dispatched, decided, ended FROM coordination_batch"
+                 " WHERE id = %s",
+        "journal": "SELECT at::time(3), text FROM coordination_journalentry WHERE batch_id = %s ORDER BY id",
+        "tasks": "SELECT number, alias, state, gid, process, how, error->>'message' FROM coordination_branch"
+                 " WHERE batch_id = %s ORDER BY number LIMIT 60",
+        "attempts": "SELECT b.number, a.token, a.process, a.vote, a.started::time(3), a.ended::time(3)"
+                    " FROM coordination_attempt a JOIN coordination_branch b ON b.id = a.branch_id"
+                    " WHERE b.batch_id = %s ORDER BY 1, 5 LIMIT 100",
+    }.items():  # fmt: skip
+        rows = stage.site.query("default", sql, [batch])
+        parts.append(f"  {title}:\n" + "\n".join("    " + " | ".join(map(str, row)) for row in rows))
+    return "\n".join(parts)

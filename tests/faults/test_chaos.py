@@ -1,0 +1,48 @@
+"""A short run of chaos, and that its checker can fail."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from tests.chaos.plan import Kind, draw
+from tests.conftest import SITE
+
+SEED = 11
+
+
+def _chaos(*args: object, timeout: float) -> "subprocess.CompletedProcess[str]":
+    """A run in a process of its own, with servers of its own."""
+    return SITE.run([sys.executable, "-m", "tests.chaos", *map(str, args)], timeout=timeout)
+
+
+def test_the_same_seed_draws_the_same_run() -> None:
+    assert draw(3, 60, every=4) == draw(3, 60, every=4)
+    assert draw(3, 60, every=4) != draw(4, 60, every=4)
+
+
+def test_ten_minutes_draw_every_kind_of_fault() -> None:
+    for seed in range(50):
+        struck = Counter(fault.kind for fault in draw(seed, 600, every=4).faults)
+        assert min(struck[kind] for kind in Kind) >= 3, seed
+
+
+@pytest.mark.timeout(170)
+def test_a_short_run_has_no_violation() -> None:
+    """Row 42. A short form of it; the hour is `make soak SECONDS=3600`."""
+    done = _chaos("--seconds", 16, "--seed", SEED, "--every", 2, "--settle", 60, timeout=150)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert f"Seed {SEED}: no violation" in done.stdout
+
+
+@pytest.mark.timeout(110)
+def test_the_checker_reports_a_participant_that_commits_at_once() -> None:
+    """Without any fault: tasks of batches that rolled back have left their rows."""
+    done = _chaos(
+        *("--seconds", 4, "--seed", SEED, "--every", 60, "--settle", 1, "--defect", "commits_at_once"), timeout=90
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 1
+    assert "are not 0" in done.stdout
