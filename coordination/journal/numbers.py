@@ -3,14 +3,14 @@
 import re
 from collections.abc import Collection, Iterable
 
-_PART = re.compile(r"(\d{1,6})(?:\s*[-–]\s*(\d{1,6}))?")
+_PART = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 LARGEST = 100_000
 
 
 def numbers_in(text: str) -> list[int]:
     """The numbers that ``text`` names, in order and each once. Raises ValueError saying how to write them."""
     found: set[int] = set()
-    for part in filter(None, re.split(r"[,\s]+(?![-–])(?<![-–])", text.strip())):
+    for part in filter(None, re.split(r"[,\s]+", re.sub(r"\s*[-–]\s*", "-", text))):
         match = _PART.fullmatch(part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not 1 <= first <= last <= LARGEST:

@@ -100,6 +100,11 @@ def status_of(batch: Batch) -> BatchStatus:
 
 def summary(status: BatchStatus) -> dict[str, Any]:
     """``status`` as the JSON object that commands print; its shape only ever grows."""
+    return {**outline(status), "errors": errors(status.id)}
+
+
+def outline(status: BatchStatus) -> dict[str, Any]:
+    """:func:`summary` as lists have it: without its errors."""
     return {
         "id": str(status.id),
         "url": url(status),
@@ -113,7 +118,6 @@ def summary(status: BatchStatus) -> dict[str, Any]:
         "created_at": _iso(status.created),
         "decided_at": _iso(status.decided),
         "finished_at": _iso(status.ended),
-        "errors": errors(status.id),
     }
 
 

@@ -1,19 +1,17 @@
 """``manage.py launch_batch CUSTOMER PLAN``: for cron, CI and people."""
 
 import argparse
-import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from asgiref.sync import async_to_sync
 
-from coordination.errors import BadParameters
 from coordination.journal import queries
 from coordination.journal.launch import Launched, Request, record
 from coordination.journal.wake import wake_nodes
 from coordination.management.base import Exit, Failed, length_of_time
 from coordination.management.hosting import hosting
+from coordination.management.parameters import parameters
 from coordination.management.waiting import WaitingCommand
 from coordination.management.who import who
 
@@ -88,7 +86,7 @@ class Command(WaitingCommand):
         request = Request(
             customer=options["customer"],
             plan=options["plan"],
-            params=_parameters(options["params"], options["param"]),
+            params=parameters(options["params"], options["param"]),
             label=options["label"],
             key=options["idempotency_key"],
             deadline=options["deadline"],
@@ -106,28 +104,3 @@ class Command(WaitingCommand):
         found = " (it exists: same idempotency key)" if launched.attached else ""
         print(f"Batch {launched.id}{found}", file=sys.stderr, flush=True)
         return launched
-
-
-def _parameters(file: str | None, pairs: list[str]) -> dict[str, Any]:
-    """What ``--params`` has, with each ``--param`` put over it."""
-    given = _read(file) if file else {}
-    typed: dict[str, list[str]] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise BadParameters(problem=f"--param {pair!r} is not NAME=VALUE.")
-        typed.setdefault(name, []).append(value)
-    return given | {name: values[0] if len(values) == 1 else values for name, values in typed.items()}
-
-
-def _read(file: str) -> dict[str, Any]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        given = json.loads(text)
-    except OSError as error:
-        raise BadParameters(problem=f"{file}: {error.strerror}.") from error
-    except ValueError as error:
-        raise BadParameters(problem=f"{file} is not JSON ({error}).") from error
-    if not isinstance(given, dict):
-        raise BadParameters(problem=f"{file} is not a JSON object.")
-    return given

@@ -1,9 +1,11 @@
 """``manage.py show_batch ID``."""
 
 import argparse
+import json
 from typing import Any
 
 from coordination.journal import queries
+from coordination.journal.recorded import recorded
 from coordination.management.waiting import WaitingCommand
 from coordination.models import Batch, Branch
 from coordination.protocol.states import CONTRADICTED, LOOKS, BranchState
@@ -24,11 +26,27 @@ class Command(WaitingCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         batch = queries.find(options["id"])
-        self.print_result(queries.status_of(batch), as_json=options["json"])
-        if not options["json"]:
-            self._journal(batch)
-            if options["failed"] or options["errors"]:
-                self._failed(batch, tracebacks=options["errors"])
+        status = queries.status_of(batch)
+        if options["json"]:
+            shown = {**queries.summary(status), "recorded": recorded(batch).fields()}
+            self.stdout.write(json.dumps(shown, ensure_ascii=False))
+            return
+        self.print_result(status, as_json=False)
+        self._recorded(batch)
+        self._journal(batch)
+        if options["failed"] or options["errors"]:
+            self._failed(batch, tracebacks=options["errors"])
+
+    def _recorded(self, batch: Batch) -> None:
+        what = recorded(batch)
+        if what.in_doubt_seconds is not None:
+            longest = what.longest_in_doubt_seconds
+            self.stdout.write(f"  in doubt: {what.in_doubt_seconds:g} s, a task at most {longest:g} s")
+        if not what.is_quiet:
+            self.stdout.write(
+                f"  taken over {what.takeovers} times (without a manager for {what.recovery_seconds:g} s), "
+                f"{what.redeliveries} tasks run again"
+            )
 
     def _journal(self, batch: Batch) -> None:
         entries = list(batch.entries.order_by("-id")[:MAX_ENTRIES])[::-1]
