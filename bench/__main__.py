@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from bench import many, runs, services
+from bench import failing, many, runs, services
 from tests.services import Site
 
 BARS = {"a/b": {100: 0.6, 1000: 0.6}, "a/b'": {100: 1.4, 1000: 1.25, 10000: 1.3}, "a/c": {100: 0.5, 1000: 0.5}}
@@ -105,10 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--large", action="store_true", help="10,000 tasks as well: takes many minutes")
     parser.add_argument("--kinds", default=",".join(KINDS), help="which to run, (a) always (default: %(default)s)")
     parser.add_argument("--many", action="store_true", help="instead: 200 batches of 50 tasks at once on one node")
+    parser.add_argument("--failing", action="store_true", help="instead: 2,000 tasks of which number 50 fails")
     options = parser.parse_args(arguments)
     if options.many:
         with services.running(0, queues=[services.PLAIN]) as site:
             many.run(site)
+        return
+    if options.failing:
+        with services.running(failing.TASKS, queues=[services.PLAIN]) as site:
+            failing.run(site, options.rounds)
         return
     kinds = [kind for kind in KINDS if kind == "a" or kind in options.kinds.split(",")]
     sizes = [int(size) for size in options.sizes.split(",") if size] + [10_000] * options.large

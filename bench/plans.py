@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 
-from bench.tasks import in_batch, one_of_many
+from bench.tasks import in_batch, may_fail, one_of_many
 from coordination.api import BranchSpec, Plan
 
 
@@ -20,6 +20,20 @@ class Bench(Plan):
         ledger = customer.database("ledger")
         for number in range(1, params["tasks"] + 1):
             yield in_batch.branch(number, database=ledger)
+
+
+class Failing(Plan):
+    """So many tasks of ten rows, all in one database; one may fail."""
+
+    class Params(forms.Form):
+        tasks = forms.IntegerField(min_value=1, max_value=20_000, help_text="How many tasks.")
+        fail_at = forms.IntegerField(min_value=0, help_text="Number of the task that fails; 0: none does.")
+
+    def branches(self, customer: Any, params: dict[str, Any]) -> Iterator[BranchSpec]:
+        """All to the customer's `ledger`."""
+        ledger = customer.database("ledger")
+        for number in range(1, params["tasks"] + 1):
+            yield may_fail.branch(number, params["fail_at"], database=ledger)
 
 
 class Many(Plan):

@@ -36,6 +36,14 @@ def in_batch(db: str, number: int) -> None:
 
 
 @branch_task
+def may_fail(db: str, number: int, fail_at: int) -> None:
+    """The same; task ``fail_at`` then fails."""
+    insert(db, current_branch().batch, number)
+    if fail_at:
+        5 / (fail_at - number)
+
+
+@branch_task
 def one_of_many(db: str, number: int, fail_at: int) -> None:
     """A task of one of many batches, which writes down when its work is done; task ``fail_at`` then fails."""
     batch = current_branch().batch
@@ -52,6 +60,11 @@ def bare(run: str, number: int) -> None:
     """(b) As Django people have it: Celery's fixup closes the connection around each task."""
     insert(ALIAS, run, number)
     tell_done()
+
+
+@shared_task(ignore_result=True)
+def empty() -> None:
+    """What it costs to be a task."""
 
 
 _kept: dict[int, Any] = {}

@@ -48,6 +48,10 @@ class NotPrepared(CoordinationError):
     """This task voted to roll its batch back: {words}"""
 
 
+class Dropped(Ignore):
+    """This run of a task was in vain, because its batch is over: words, and the hex of the batch's id."""
+
+
 class Execution:
     """One Celery message being carried out, in the thread that got it."""
 
@@ -249,7 +253,7 @@ class Execution:
             case Silent() if isinstance(self._error, Retry | Reject):
                 raise self._error
             case Silent() if self._over():
-                raise Ignore(step.why)
+                raise Dropped(step.why, self.batch.hex)
             case Silent():
                 raise put_off(self._task, ResourceError(step.why), again=True)
 

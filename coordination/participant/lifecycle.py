@@ -49,6 +49,11 @@ def current_agent() -> Agent:
     return agent
 
 
+def agent_here() -> Agent | None:
+    """This process's agent, if it has one."""
+    return _agents.get(os.getpid())
+
+
 def stop_agent() -> None:
     """Stop this process's agent, if it has one."""
     with _lock:

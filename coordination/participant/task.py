@@ -38,6 +38,7 @@ class BranchTask(Task):
     abstract = True
     acks_late = True
     reject_on_worker_lost = True
+    Request = "coordination.participant.request:BranchRequest"
     # Celery would hold the ticket against the signature of the body. :meth:`branch` checks the author's arguments.
     typing = False
 

@@ -1,0 +1,71 @@
+"""A task's message in the process that takes it from the queue, before it is given to one that runs it.
+
+When a batch of thousands is rolled back early, most of its messages are still on the queue. Each would cost about as
+much as a task that runs: handed to a child, traced, its end handed back. So the process that takes them remembers the
+batches that its children found to be over, and drops the rest itself.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.worker.request import Request
+from celery.worker.state import task_ready
+
+from coordination.protocol.holdings import REMEMBERED
+
+from .execution import Dropped
+from .lifecycle import agent_here
+from .ticket import KEY
+
+_over: OrderedDict[str, None] = OrderedDict()
+"""Batches, by the hex of their ids, that this process's children found to be over; the oldest is forgotten first."""
+
+
+class BranchRequest(Request):
+    """Celery's, which drops what is not to be run any more."""
+
+    def revoked(self) -> bool:
+        """Whether this message is dropped; acknowledges it then."""
+        if super().revoked():
+            return True
+        if not self._first_of_a_batch_that_is_over():
+            return False
+        task_ready(self)
+        self.acknowledge()
+        self._already_revoked = True
+        return True
+
+    def _first_of_a_batch_that_is_over(self) -> bool:
+        ticket = self.kwargs.get(KEY) if isinstance(self.kwargs, Mapping) else None
+        if not isinstance(ticket, Mapping) or not isinstance(batch := ticket.get("batch"), str):
+            return False
+        if batch not in _over and not _heard_here(batch):
+            return False
+        # An execution before it may have prepared something: then it is run, asks for that, and speaks for it at once.
+        retries = self.request_dict.get("retries") or 0
+        return not (ticket.get("again") or self.delivery_info["redelivered"] or retries)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Celery's; remembers what a child has found out."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if isinstance(error, Dropped) and len(error.args) == 2:
+            _over[error.args[1]] = None
+            while len(_over) > REMEMBERED:
+                _over.popitem(last=False)
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+
+def _heard_here(batch: str) -> bool:
+    """Whether the agent of this very process, if it has one, has heard that the batch is over."""
+    agent = agent_here()
+    if agent is None:
+        return False
+    try:
+        return agent.is_over(UUID(hex=batch))
+    except ValueError:
+        return False

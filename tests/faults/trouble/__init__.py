@@ -1,0 +1,1 @@
+"""Batches whose tasks do as a test says, one by one."""
