@@ -5,6 +5,7 @@
 # make bench   our batch against bare Celery groups and a hand-written chord, on real RabbitMQ and PostgreSQL
 # make chaos   batches on private servers while processes, connections and servers fail; then every row is checked
 #              (SECONDS=60, SEED= a random one; README, "Tests")
+# make soak    the same for longer (SECONDS=3600), one fault each ten seconds, and nothing may grow meanwhile
 # make screenshots   pictures of all pages in var/screenshots (FOLDER= changes it), and those that the README shows
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ SERVICES_STAMP := .venv/.installed-for-services
 PORT ?= 8000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo services test lint bench chaos screenshots venv packages
+.PHONY: demo services test lint bench chaos soak screenshots venv packages
 
 # First of all targets, so what make alone does. exec: a signal to make reaches the process that has to hear it.
 demo: $(DEMO_STAMP)
@@ -47,6 +48,9 @@ bench: packages venv
 
 chaos: packages venv
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(SEED:%=--seed %)
+
+soak: packages venv
+	@$(BIN)/python -m tests.chaos --soak --seconds $(or $(SECONDS),3600) $(SEED:%=--seed %)
 
 screenshots: packages venv
 	$(BIN)/python -m tests.browser.screenshots $(FOLDER)

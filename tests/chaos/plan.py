@@ -106,7 +106,7 @@ def _batches(dice: random.Random, seconds: float, launches: float) -> tuple[Batc
     at = 0.5
     while at < seconds - 1:
         key, customer = f"batch {len(found) + 1}", dice.choice(("one", "two"))
-        if dice.random() < 0.2:
+        if dice.random() < 0.12:
             found.append(Batch(at, key, "order", customer))
         else:
             tasks = dice.choice((1, 3, 6, 9, 12, 18, 30, 60))

@@ -52,7 +52,7 @@ def print_figures(stage: Stage, operations: Sequence[Operation], struck: Sequenc
     committed = sum(row[2] == "COMMITTED" for row in good)
     share = committed / len(good) if good else 1.0
     print(f"batches that nothing but a fault can fail: {len(good)}, committed: {committed} ({share:.0%})")
-    for reason, n in Counter(_reason(row[3]) for row in good if row[2] != "COMMITTED").most_common(8):
+    for reason, n in Counter(_reason(row[3]) for row in good if row[2] == "ROLLED_BACK").most_common(8):
         print(f"  {n:3} rolled back: {reason}")
     waits = sorted(row[7] for row in good if row[7] is not None)
     if waits:

@@ -31,7 +31,7 @@ def run(campaign: Campaign, *, defect: str = "", settle: float = SETTLE_SECONDS)
         stage.start()
         violations = play(stage, campaign, settle)
         if violations:
-            print(f"logs of all processes: {_keep_logs(stage, campaign.seed)}")
+            print(f"logs of all processes: {keep_logs(stage, campaign.seed)}")
         return violations
     finally:
         stage.stop()
@@ -67,7 +67,8 @@ def play(stage: Stage, campaign: Campaign, settle: float) -> list[str]:
     return violations
 
 
-def _keep_logs(stage: Stage, seed: int) -> Path:
+def keep_logs(stage: Stage, seed: int) -> Path:
+    """Copy the logs to where they stay, and say where."""
     kept = ROOT / "var" / f"chaos-{seed}"
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(stage.scratch.folder / "logs", kept)

@@ -2,4 +2,4 @@
 
 from orchestrator_site.settings import *  # noqa: F403
 
-COORDINATION_LOCK_TIMEOUT = 5
+COORDINATION_LOCK_TIMEOUT = 3

@@ -31,9 +31,13 @@ def count(db: str, *, seconds: float, fails: bool) -> None:
         raise ValueError("this task was drawn to fail")
 
 
-@branch_task(**{**RETRIED, "max_retries": 3})
+@branch_task
 def take_number(db: str) -> None:
-    """As `count`, and take the next number of the counter that all batches of plan `order` share."""
+    """As `count`, and take the next number of the counter that all batches of plan `order` share.
+
+    Two such batches may each hold the counter in one database and wait for it in the other. Then one has to give in
+    at its first lock timeout: with retries both would hold on to what they have, and stop all others.
+    """
     branch = current_branch()
     _apply(db, branch.batch, branch.number)
     with connections[db].cursor() as cursor:
