@@ -29,6 +29,16 @@ class AmqpTaskPublisher:
             for headers, properties, body in messages
         )
 
+    def readers(self, queue: str) -> int | None:
+        channel = self._publisher.channel()
+        try:
+            return int(channel.queue_declare(queue, passive=True).consumer_count)
+        except CLIENT_ERRORS as error:
+            self._publisher.drop()  # A broker that does not know the queue has closed the channel.
+            if isinstance(error, amqp.NotFound):
+                return 0
+            raise BusError(f"asking who reads queue {queue}: {error}") from error
+
     def tick(self) -> None:
         self._publisher.tick()
 

@@ -36,6 +36,9 @@ class LocalTaskPublisher:
         except (KombuError, OSError) as error:
             raise BusError(f"handing tasks to Celery's queue {queue.name}: {error}") from error
 
+    def readers(self, queue: str) -> int | None:
+        return None
+
     def tick(self) -> None:
         """There is no connection to keep alive."""
 

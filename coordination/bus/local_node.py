@@ -90,6 +90,9 @@ class LocalNodeBus:
     async def mailbox_is_read(self, process: str) -> bool:
         return self._exchange().is_read(local.mailbox(process))
 
+    async def trouble(self) -> str:
+        return ""
+
     def _exchange(self) -> Exchange:
         if not self._open:
             raise BusError("the bus is closed")

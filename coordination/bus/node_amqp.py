@@ -12,13 +12,17 @@ from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from . import address
 from .node_consumer import PREFETCH, AmqpDelivery, QueueConsumer
 from .node_link import CALL_TIMEOUT, Link, as_bus_error, close_channel
-from .port import BLOCKED, BatchChannel, BusError, Delivery, OnDelivery, OnLost, QueueLost
+from .port import ALARM, BLOCKED, SILENT, UNREACHABLE, BatchChannel, BusError, Delivery, OnDelivery, OnLost, QueueLost
 from .stray_reader import StrayReader
 from .topology import ALL, BATCH_ARGUMENTS, Topology, batch_binding
 
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 60.0
+PROBE_SECONDS = 2.0
+"""How long the broker may take to say that it takes messages."""
+NOBODY = "nobody"
+"""A key that no mailbox is bound under."""
 
 
 class AmqpNodeBus:
@@ -142,6 +146,22 @@ class AmqpNodeBus:
             except ChannelNotFoundEntity:
                 return False
             return bool(queue.declaration_result.consumer_count)
+
+    async def trouble(self) -> str:
+        try:
+            self._publishing.generation  # noqa: B018 - raises while there is no connection
+            if await self._publishing.blocked():
+                return ALARM
+            with as_bus_error("asking whether messages are taken"):
+                async with asyncio.timeout(PROBE_SECONDS):
+                    channel = await self._publishing_channel()
+                    mailboxes = await channel.get_exchange(self._names.decisions, ensure=False)
+                    await mailboxes.publish(Message(b""), NOBODY, mandatory=False)
+        except BusError as error:
+            if not isinstance(error.__cause__, TimeoutError):
+                return UNREACHABLE
+            return ALARM if await self._publishing.blocked() else SILENT
+        return ""
 
     async def _declare_topology(self, channel: AbstractChannel) -> None:
         for name, kind, arguments in self._names.exchanges:

@@ -44,16 +44,18 @@ def as_bus_error(what: str) -> Iterator[None]:
     """Turn the client's failures into :class:`BusError`.
 
     A connection that died without a word cancels whoever waits on it. That is told from our own cancellation by the
-    task's own count.
+    task's own count. The client also does the reverse: cancelled while a connection fails, it says only that.
     """
+    task = asyncio.current_task()
     try:
         yield
     except asyncio.CancelledError:
-        task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         raise BusError(f"{what}: the connection to the broker was lost") from None
     except CLIENT_ERRORS as error:
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
         raise BusError(f"{what}: {str(error) or type(error).__name__}") from error
 
 
@@ -151,8 +153,10 @@ class Link:
         """Whether the broker has told this connection to wait (an alarm on memory or disk)."""
         try:
             await asyncio.wait_for(self._raw().ready(), 0.05)
-        except (TimeoutError, BusError):
+        except TimeoutError:
             return True
+        except BusError:
+            pass
         return False
 
     def _raw(self) -> aiormq.abc.AbstractConnection:
@@ -210,7 +214,7 @@ class Link:
 
     async def _keep(self) -> None:
         delay, said = RETRY_FIRST, False
-        while True:
+        while not self._closed:
             if self._connection is not None:
                 await self._watch()
                 logger.warning("Connection %s to the broker %s was lost; connecting again.", self._name, self._address)
@@ -231,7 +235,8 @@ class Link:
         """Return when the connection is lost."""
         while not self._lost.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), PROBE_EVERY)
+                async with asyncio.timeout(PROBE_EVERY):
+                    await self._lost.wait()
             if self._probe and not self._lost.is_set():
                 try:
                     await close_channel(await self.open_channel(lasting=False))

@@ -16,6 +16,10 @@ import kombu
 
 BLOCKED = "the broker takes no messages: an alarm on its memory or disk (rabbitmqctl status says which)"
 """What a BusError says when the broker holds publishing back."""
+ALARM = "an alarm on its memory or disk holds messages back (rabbitmqctl status says which)"
+UNREACHABLE = "it cannot be reached"
+SILENT = "it does not answer"
+"""What people read of a broker in such a state: see ``NodeBus.trouble``."""
 
 
 class BusError(Exception):
@@ -125,6 +129,13 @@ class NodeBus(Protocol):
     async def mailbox_is_read(self, process: str) -> bool:
         """Whether that process's mailbox exists and has a consumer. Raises BusError."""
 
+    async def trouble(self) -> str:
+        """Why the broker takes nothing from this node now, in words for people; empty while all is well.
+
+        Found out by publishing something to nobody: a broker tells of an alarm only those who publish. Answers within
+        3 s. Never raises.
+        """
+
 
 class AgentBus(Protocol):
     """A worker process's connections, driven by threads of its own."""
@@ -172,6 +183,12 @@ class TaskPublisher(Protocol):
 
         ``queue`` (of Celery's ``app.amqp.queues``) is declared first, exactly as its workers declare it. Raises
         BusError; some may have arrived.
+        """
+
+    def readers(self, queue: str) -> int | None:
+        """How many workers read ``queue``: 0 also if there is no such queue, None if the broker cannot tell.
+
+        Raises BusError.
         """
 
     def tick(self) -> None:

@@ -162,11 +162,11 @@ def _json(value: dict[str, Any] | Failure | None) -> str | None:
 
 
 def wait_for(batch: UUID, epoch: int, words: str) -> None:
-    """Say why the batch is not dispatched yet (empty: nothing any more), if that is news and the batch ours."""
+    """Say what the open batch waits for (empty: nothing any more), if that is news and the batch ours."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute(
             "UPDATE coordination_batch SET seq = seq + 1, waiting_for = %s"
-            " WHERE id = %s AND epoch = %s AND waiting_for <> %s",
+            " WHERE id = %s AND epoch = %s AND waiting_for <> %s AND ended IS NULL",
             [words, batch, epoch, words],
         )
 

@@ -97,6 +97,8 @@ def _to_do_while_waiting(facts: Facts, heard_of_nodes: bool) -> str:
 def _to_do_while_active(facts: Facts, times: Times, heard_of_nodes: bool) -> str:
     if not heard_of_nodes:
         return f"{NO_NODE} Until then nobody decides it."
+    if facts.waiting_for:
+        return "See to what it waits for: it goes on by itself when that is there."
     if not facts.count(BranchState.RUNNING) and facts.count(BranchState.PENDING):
         return f"If this lasts, see that a worker listens on queue {facts.queue or 'celery'}."
     by = f" It is decided by {clock(times.deadline)} at the latest." if times.deadline else ""

@@ -41,7 +41,8 @@ def why(facts: Facts) -> str:
         return reason
     left = facts.count(BranchState.PREPARED)
     verb = "committed" if facts.state is BatchState.COMMITTING else "rolled back"
-    return f"{reason} {left:,} of {facts.tasks:,} tasks still to be {verb} in their databases.".strip()
+    waits = f" Waiting for {facts.waiting_for}." if facts.waiting_for else ""
+    return f"{reason} {left:,} of {facts.tasks:,} tasks still to be {verb} in their databases.{waits}".strip()
 
 
 def _waiting_for_votes(facts: Facts) -> str:
@@ -50,6 +51,8 @@ def _waiting_for_votes(facts: Facts) -> str:
     if missing <= 0:
         return f"All {_tasks(facts.tasks)} are prepared; the decision is being stored."
     votes = f"Waiting for {missing:,} of {_tasks(facts.tasks)} to vote"
+    if facts.waiting_for:
+        return _sentence(f"{votes}, and for {facts.waiting_for}")
     if not running:
         return f"{votes}; none is running: waiting for a worker on queue {facts.queue or 'celery'}."
     if facts.oldest is None:

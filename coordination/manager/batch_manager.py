@@ -39,6 +39,7 @@ from coordination.protocol.stored import WriteResult
 
 from .admission import Admitted, Applicant, Never, Waits
 from .dispatch import Dispatcher
+from .outside import LOOK_SECONDS, Outside
 from .strays import is_over, read
 from .waiting_room import WaitingRoom
 
@@ -65,6 +66,7 @@ class Surroundings:
     waiting_room: WaitingRoom
     notify: Notify
     process_lives: Callable[[str], Awaitable[bool]]
+    outside: Outside
 
 
 class BatchManager:
@@ -102,7 +104,13 @@ class BatchManager:
         self._set_times(loaded)
         tasks = [
             asyncio.create_task(work)
-            for work in (self._admit(), self._consume(), self._dispatching(), self._look_after_processes())
+            for work in (
+                self._admit(),
+                self._consume(),
+                self._dispatching(),
+                self._look_after_processes(),
+                self._say_what_is_missing(),
+            )
         ]
         for task in tasks:
             task.add_done_callback(self._side_ended)
@@ -331,6 +339,31 @@ class BatchManager:
             except JournalError:
                 return
             await self._around.notify(self.claim.batch)
+
+    async def _say_what_is_missing(self) -> None:
+        """Say what holds the batch up outside, once it is dispatched: the broker, or a queue that nobody reads."""
+        outside, dispatcher = self._around.outside, self._around.dispatcher
+        queues: list[str] = []
+        said: tuple[BatchState, str] | None = None
+        while not self._over:
+            await asyncio.sleep(LOOK_SECONDS)
+            state = self._core.state
+            if state is BatchState.PENDING:
+                continue  # Admission says what it waits for.
+            try:
+                words = outside.broker()
+                if not words and self._core.waits_for_workers:
+                    queues = queues or await asyncio.wrap_future(
+                        dispatcher.submit(dispatcher.queues, self.claim.batch, self._queue)
+                    )
+                    words = await outside.unread(queues)
+                # A change of state takes the words back; so does nobody after a takeover.
+                if (words or said or self.claim.epoch > 1) and (state, words) != said:
+                    await self._around.journal.run(writer.wait_for, self.claim.batch, self.claim.epoch, words)
+                    await self._around.notify(self.claim.batch)
+                    said = state, words
+            except JournalError as error:
+                logger.info("Batch %s: what it waits for could not be said: %s", self.claim.batch, error)
 
     def _step_down(self, why: str) -> None:
         logger.warning("Batch %s is dropped here: %s", self.claim.batch, why)

@@ -50,6 +50,14 @@ class Dispatcher:
             messages = _messages(task, rows, batch=batch, of=of, deadline=deadline, again=again)
             self._open().publish(route["queue"], route["exchange"], route["routing_key"], messages)
 
+    def queues(self, batch: UUID, queue: str) -> list[str]:
+        """The names of the queues to which the tasks of ``batch`` go. In the thread. Raises JournalError."""
+        return sorted({_route(task, queue)["queue"].name for task in in_this_thread(_tasks, batch)})
+
+    def readers(self, queue: str) -> int | None:
+        """How many workers read that queue; None if nobody can tell. In the thread. Raises BusError."""
+        return self._open().readers(queue)
+
     def send_signature(self, signature: Mapping[str, Any]) -> None:
         """Send a callback of the launch. In the thread. Raises what Celery raises."""
         current_app.signature(dict(signature)).apply_async()
@@ -83,6 +91,12 @@ def _rows(batch: UUID, numbers: Sequence[int]) -> list[Row]:
             [batch, list(numbers)],
         )
         return list(cursor.fetchall())
+
+
+def _tasks(batch: UUID) -> list[str]:
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT DISTINCT task FROM coordination_branch WHERE batch_id = %s", [batch])
+        return [row[0] for row in cursor.fetchall()]
 
 
 def _route(task: str, queue: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from coordination.journal.pool import JournalError, JournalPool
 from . import cleanup, strays
 from .batch_manager import BatchManager, Notify, Surroundings
 from .dispatch import Dispatcher
+from .outside import Outside
 from .waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
@@ -48,9 +49,10 @@ class Node:
         self._wake = asyncio.Event()
         self._renewed = monotonic()
         self._lives: dict[str, tuple[float, bool]] = {}
+        self._outside = Outside(self._bus, self._dispatcher)
         self._around = Surroundings(
             bus=self._bus, journal=self._journal, dispatcher=self._dispatcher, waiting_room=self._waiting_room,
-            notify=notify, process_lives=self._process_lives,
+            notify=notify, process_lives=self._process_lives, outside=self._outside,
         )  # fmt: skip
 
     def wake(self) -> None:
@@ -64,7 +66,7 @@ class Node:
         """
         await self._wait_for_journal()
         on_ready()
-        works = (self._renew(), self._connect(), self._tick(), self._waiting_room.run())
+        works = (self._renew(), self._connect(), self._tick(), self._waiting_room.run(), self._outside.run())
         helpers = [asyncio.create_task(work) for work in works]
         try:
             while True:

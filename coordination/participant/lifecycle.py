@@ -17,6 +17,7 @@ from coordination import conf
 from coordination.bus.choose import agent_bus
 from coordination.resources import registry
 
+from . import unknown
 from .agent import Agent
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def connect_signals() -> None:
     worker_process_shutdown.connect(_process_ends, weak=False)
     worker_ready.connect(_worker_began, weak=False)
     worker_shutdown.connect(_process_ends, weak=False)
+    unknown.connect_signals()
 
 
 def current_agent() -> Agent:

@@ -336,6 +336,11 @@ class Coordinator:
         """Decided, and some adopted gid is not known to be finished."""
         return self.decision is not None and bool(self._unfinished)
 
+    @property
+    def waits_for_workers(self) -> bool:
+        """Undecided, and some branches are with no process."""
+        return self._undecided() and any(b.gid is None and not b.process for b in self.branches.values())
+
     def running_on(self) -> set[str]:
         """Processes that run branches which have not voted: worth asking whether they still live."""
         return {b.process for b in self.branches.values() if b.state is BranchState.RUNNING and b.process}

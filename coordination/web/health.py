@@ -7,6 +7,7 @@ Both are for everybody, so neither says anything that an address, an account or 
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 
 import amqp
@@ -19,6 +20,7 @@ from django.views.decorators.http import require_safe
 
 from coordination import conf
 from coordination.bus import address
+from coordination.bus.port import ALARM
 from coordination.live.reading import Readers
 
 LIMIT = 2.5
@@ -107,8 +109,19 @@ def _greet_the_broker() -> None:
     if address.is_local(url):
         return  # it is in this process
     options = address.read(url).blocking_options()
-    with amqp.Connection(**options, connect_timeout=LIMIT, read_timeout=LIMIT, write_timeout=LIMIT):
-        pass
+    times = {"connect_timeout": LIMIT, "read_timeout": LIMIT, "write_timeout": LIMIT}
+    connection = amqp.Connection(**options, **times, on_blocked=_alarmed, confirm_publish=True)
+    try:
+        connection.connect()
+        # To nobody. A broker with an alarm takes everything else, and tells so only those who publish.
+        connection.channel().basic_publish(amqp.Message(""), routing_key=secrets.token_hex(8))
+        connection.close()
+    finally:
+        connection.collect()
+
+
+def _alarmed(reason: str) -> None:
+    raise Missing(ALARM)
 
 
 PARTS: dict[str, Callable[[], Awaitable[None]]] = {

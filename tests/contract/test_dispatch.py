@@ -99,6 +99,27 @@ def test_a_queue_declared_by_celery_is_the_same(
     assert len(read(app, queue)) == 1
 
 
+def test_who_reads_a_queue(
+    app: celery.Celery, server: RabbitMQ, publisher: TaskPublisher, queue: kombu.Queue
+) -> None:
+    assert publisher.readers(queue.name) == 0
+    publisher.publish(queue, "", queue.name, messages(app, 1))
+    assert publisher.readers(queue.name) == 0
+    with app.connection() as connection, connection.channel() as channel:
+        reader: Any = kombu.Consumer(channel, [queue], callbacks=[lambda body, message: None])
+        reader.consume()
+        assert publisher.readers(queue.name) == 1
+    server.kill()
+    with pytest.raises(BusError):
+        publisher.readers(queue.name)
+
+
+def test_in_memory_nobody_can_tell_who_reads_a_queue() -> None:
+    publisher = task_publisher("memory://")
+    assert publisher.readers("celery") is None
+    publisher.close()
+
+
 def test_a_deleted_queue_is_an_error_once(
     app: celery.Celery, server: RabbitMQ, publisher: TaskPublisher, queue: kombu.Queue
 ) -> None:

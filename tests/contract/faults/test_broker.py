@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from coordination.bus.port import BLOCKED, BusError, NodeBus
+from coordination.bus.port import ALARM, BLOCKED, UNREACHABLE, BusError, NodeBus
 from tests.contract.listening import Process, Strays, consume, eventually, until_it_works
 from tests.contract.pairs import RabbitMQPair
 from tests.services import RabbitMQ
@@ -206,6 +206,7 @@ class TestAnAlarm:
             )
             assert time.monotonic() - began < 8
             assert [str(result) for result in results] == [BLOCKED, BLOCKED]
+            assert await node.trouble() == ALARM
             assert await node.mailbox_is_read("one")
             await node.declare_batch(uuid4())
             await votes.acknowledge_all()
@@ -214,6 +215,20 @@ class TestAnAlarm:
         await until_it_works(lambda: node.tell("one", b"after"), 8)
         await until_it_works(lambda: one.publish(batch, b"after"), 8)
         await eventually(lambda: b"after" in one.heard and b"after" in votes.bodies, 8)
+        assert await node.trouble() == ""
+
+    async def test_is_told_to_a_node_that_has_nothing_to_say(self, server: RabbitMQ, node: NodeBus) -> None:
+        assert await node.trouble() == ""
+        await asyncio.to_thread(server.ctl, "set_disk_free_limit", str(10**15))
+        try:
+            began = time.monotonic()
+            await node.trouble()  # may be the message that the alarm comes after
+            assert await node.trouble() == ALARM
+            assert time.monotonic() - began < 4
+        finally:
+            await asyncio.to_thread(server.ctl, "set_disk_free_limit", "50MB")
+        server.kill()
+        assert await node.trouble() == UNREACHABLE
 
 
 class TestChannels:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from coordination.bus.port import BusError, NodeBus
+from coordination.bus.port import SILENT, BusError, NodeBus
 from tests.contract.listening import Process, consume, eventually, until_it_works
 from tests.contract.pairs import RabbitMQPair
 from tests.services import RabbitMQ
@@ -43,6 +43,7 @@ class TestTheNetwork:
         await one.publish(batch, b"before")
         await eventually(lambda: votes.bodies == [b"before"])
         proxy.black_hole()
+        assert await node.trouble() == SILENT
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: node.tell("one", b"x"),
             lambda: node.recover("crm", b"x"),
