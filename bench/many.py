@@ -9,12 +9,12 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.services import PLAIN
+from tests.integration.batches import launch_together
 from tests.services import Process, Site
 
 BATCHES, TASKS = 200, 50
@@ -66,20 +66,12 @@ def _customers() -> None:
 
 def _launch() -> Sequence[tuple[str, int]]:
     """Launch all together; the id of each and the number of its task that fails, 0 for none."""
-    from django.db import connections
-
-    from coordination.api import launch
-
-    def one(number: int) -> tuple[str, int]:
-        fail_at = 1 + number * 7 % TASKS if number % 3 == 1 else 0
-        try:
-            launched = launch(CUSTOMERS[number // 3 % 3], "many", {"tasks": TASKS, "fail_at": fail_at})
-            return str(launched.id), fail_at
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(8) as together:
-        return list(together.map(one, range(BATCHES)))
+    fail_at = [1 + number * 7 % TASKS if number % 3 == 1 else 0 for number in range(BATCHES)]
+    wanted = [
+        (CUSTOMERS[number // 3 % 3], "many", {"tasks": TASKS, "fail_at": failing})
+        for number, failing in enumerate(fail_at)
+    ]
+    return list(zip(launch_together(wanted, 8), fail_at, strict=True))
 
 
 def _wait(site: Site, batches: int, until: float) -> None:

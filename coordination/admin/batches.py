@@ -15,6 +15,7 @@ from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, moment, preforma
 from coordination.models import Batch, Customer
 from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState
 from coordination.redact import shown
+from coordination.templatetags.moments import thousands, took
 from coordination.web.words import BATCH_LOOKS
 
 
@@ -68,7 +69,7 @@ class BatchAdmin(ReadOnly):
         "label",
         "customer",
         "outcome",
-        "tasks",
+        "how_many",
         "failed",
         "started",
         "duration",
@@ -89,7 +90,7 @@ class BatchAdmin(ReadOnly):
     search_help_text = "By id or its beginning, label, key, or customer."
     fieldsets = (
         (None, {"fields": ("id", "label", "customer", "plan", "key", "outcome", "why", "who", "promise", "live")}),
-        ("Tasks", {"fields": ("tasks", "by_state", "branches")}),
+        ("Tasks", {"fields": ("how_many", "by_state", "branches")}),
         ("Times", {"fields": TIMES}),
         ("Parameters", {"fields": ("parameters", "after_commit", "after_rollback", "relaunch_of")}),
         ("What happened", {"fields": ("journal", "asked")}),
@@ -121,18 +122,20 @@ class BatchAdmin(ReadOnly):
         look = BATCH_LOOKS[BatchState(batch.state)]
         return f"{look.mark} {look.word}"
 
+    @admin.display(description="tasks", ordering="tasks")
+    def how_many(self, batch: Batch) -> str:
+        """How many tasks it has."""
+        return thousands(batch.tasks)
+
     @admin.display(description="failed")
-    def failed(self, batch: Batch) -> int:
+    def failed(self, batch: Batch) -> str:
         """How many of its tasks failed."""
-        return int(batch.counts.get(BranchState.FAILED.value, 0))
+        return thousands(int(batch.counts.get(BranchState.FAILED.value, 0)))
 
     @admin.display(description="duration")
     def duration(self, batch: Batch) -> str:
-        """From dispatch to end, or until now."""
-        if batch.dispatched is None:
-            return NOTHING
-        seconds = ((batch.ended or timezone.now()) - batch.dispatched).total_seconds()
-        text = f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=int(seconds)))
+        """From its launch to its end, or until now."""
+        text = took((batch.ended or timezone.now()) - batch.created)
         return text if batch.ended else f"{text} so far"
 
     @admin.display(description="who", ordering="created_by")
@@ -163,7 +166,7 @@ class BatchAdmin(ReadOnly):
     def by_state(self, batch: Batch) -> str:
         """How many tasks are in each state that has any."""
         named = {str(state): count for state, count in batch.counts.items() if count}
-        return ", ".join(f"{count} {state.replace('_', ' ').lower()}" for state, count in named.items()) or NOTHING
+        return ", ".join(f"{count:,} {state.replace('_', ' ').lower()}" for state, count in named.items()) or NOTHING
 
     @admin.display(description="list of tasks")
     def branches(self, batch: Batch) -> SafeString:

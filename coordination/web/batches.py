@@ -29,6 +29,7 @@ from coordination.web.data import signed_in
 from coordination.web.history import history, launched_by
 from coordination.web.problems import problems
 from coordination.web.tasks import detail, listed
+from coordination.web.timeline import timeline
 from coordination.web.viewing import TABS, View, view_of
 from coordination.web.words import BATCH_LOOKS
 
@@ -70,6 +71,8 @@ def show(request: HttpRequest, found: Batch, *, problem: str = "", status: int =
         "batch": found,
         "customer": found.customer,
         "guarantee": Guarantee(found.guarantee),
+        "promise": words.PROMISES[Guarantee(found.guarantee)],
+        "meanings": words.meanings(head.counts),
         "databases": list(found.branches.order_by("database").values_list("database", flat=True).distinct()),
         "launched_by": launched_by(found),
         "relaunches": list(found.relaunches.order_by("created")[:20]),
@@ -82,6 +85,7 @@ def show(request: HttpRequest, found: Batch, *, problem: str = "", status: int =
         "steps": words.steps(head.phase, head.decision),
         "title_prefix": words.title_prefix(BatchState(head.state), head.counts, found.tasks),
         "counts": words.counts_for_page(head.counts),
+        "failed": any(head.counts.get(LOOKS[state].letter) for state in words.WRONG),
         "view": view,
         "tabs": TABS,
         "rendered": tab,
@@ -101,6 +105,8 @@ def _tab(batch: Batch, name: str, view: View) -> dict[str, Any]:
     """What a tab shows."""
     if name == "errors":
         return {"problems": problems(batch)}
+    if name == "timeline":
+        return {"timeline": timeline(batch)}
     if name == "journal":
         events, cut = history(batch)
         return {"events": events, "cut": cut}

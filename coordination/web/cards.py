@@ -30,11 +30,12 @@ SLOW_FINISH = timedelta(seconds=30)
 LATE = timedelta(seconds=5)
 """How long past its deadline an undecided batch may be before somebody should look."""
 
-_FROM_LEFT = (
+FROM_LEFT = (
     *(BranchState.COMMITTED, BranchState.ROLLED_BACK, BranchState.HEURISTIC_COMMIT, BranchState.HEURISTIC_ROLLBACK),
     *(BranchState.LOST, BranchState.FAILED, BranchState.PREPARED, BranchState.RUNNING, BranchState.NOT_RUN),
     BranchState.PENDING,
 )
+"""The states of tasks in the order in which they lie in a bar: what is done first."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,14 @@ class Line:
     progress: str
     why: str
     launched: datetime
-    since: datetime
     deadline: datetime | None
     ended: datetime | None
     who: str
 
     @property
     def took(self) -> timedelta | None:
-        """How long it ran; None while it runs."""
-        return self.ended - self.since if self.ended else None
+        """How long it took from its launch; None while it is open."""
+        return self.ended - self.launched if self.ended else None
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,6 @@ def line(batch: Batch) -> Line:
         progress=progress(state, batch.tasks, counts),
         why=why(facts),
         launched=batch.created,
-        since=batch.dispatched or batch.created,
         deadline=batch.deadline if batch.decided is None else None,
         ended=batch.ended,
         who=batch.created_by.get_username() if batch.created_by else "",
@@ -186,7 +185,7 @@ def bar(counts: Mapping[BranchState, int]) -> tuple[Segment, ...]:
     """``counts`` as parts of a bar 100 wide, what is done on the left; each part can be seen, however small."""
     total = sum(counts.values())
     segments, x = [], 0.0
-    widths = {state: max(1.0, 100 * counts[state] / total) for state in _FROM_LEFT if counts.get(state)}
+    widths = {state: max(1.0, 100 * counts[state] / total) for state in FROM_LEFT if counts.get(state)}
     scale = 100 / sum(widths.values()) if widths else 1
     for state, width in widths.items():
         segments.append(Segment(state, round(x, 2), round(width * scale, 2)))

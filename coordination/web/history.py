@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from coordination.journal.past import launchers
 from coordination.models import Batch, OperatorRequest
 from coordination.redact import redacted
 
@@ -37,9 +38,7 @@ def _event(request: OperatorRequest) -> Event:
 
 
 def launched_by(batch: Batch) -> str:
-    """Who launched it, in words: the account, or what the journal's first entry says of a program without one."""
+    """Who launched it, in words: the account, or what the journal says of a program without one."""
     if batch.created_by is not None:
         return batch.created_by.get_username()
-    first = batch.entries.order_by("id").values_list("text", flat=True).first() or ""
-    who, said, _ = first.removeprefix("Launched by ").rpartition(": plan ")
-    return who if said and first.startswith("Launched by ") else ""
+    return launchers([batch.pk]).get(batch.pk, "")

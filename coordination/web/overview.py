@@ -76,13 +76,22 @@ class PartsPicture:
         return json.dumps({"t": "delta", "from": self.seq, "to": self.seq})
 
 
+class _PartsSource:
+    """What both kinds of pages have in common as live views."""
+
+    group: None = None
+    poll: float = POLL
+
+    def picture(self, look: Look) -> PartsPicture:
+        """The first picture."""
+        return PartsPicture(look)
+
+
 @dataclass(frozen=True)
-class CustomersSource:
+class CustomersSource(_PartsSource):
     """The cards of all customers that the account with that primary key may see."""
 
     user: Any
-    group: None = None
-    poll: float = POLL
 
     @property
     def name(self) -> str:
@@ -94,18 +103,12 @@ class CustomersSource:
         user = get_user_model().objects.filter(pk=self.user).first()
         return look_at_customers(user) if user is not None else None
 
-    def picture(self, look: Look) -> PartsPicture:
-        """The first picture."""
-        return PartsPicture(look)
-
 
 @dataclass(frozen=True)
-class CustomerSource:
+class CustomerSource(_PartsSource):
     """The open batches of the customer with that primary key."""
 
     customer: int
-    group: None = None
-    poll: float = POLL
 
     @property
     def name(self) -> str:
@@ -116,10 +119,6 @@ class CustomerSource:
         """The open batches now; None if there is no such customer any more."""
         customer = Customer.objects.filter(pk=self.customer).first()
         return look_at_customer(customer) if customer is not None else None
-
-    def picture(self, look: Look) -> PartsPicture:
-        """The first picture."""
-        return PartsPicture(look)
 
 
 def look_at_customers(user: Any) -> Look:

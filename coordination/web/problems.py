@@ -38,6 +38,11 @@ class Group:
     first: datetime | None = None
     last: datetime | None = None
 
+    @property
+    def more(self) -> int:
+        """Tasks of it that are not named."""
+        return self.count - len(self.samples)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problems:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from coordination.protocol.states import BranchState
 
-TABS = {"grid": "Grid", "table": "Table", "errors": "Errors", "journal": "Journal"}
+TABS = {"grid": "Grid", "table": "Table", "errors": "Errors", "timeline": "Timeline", "journal": "Journal"}
 """The tabs by their name in addresses, in their order; the first is shown when none is asked for."""
 
 SORTS = ("number", "name", "database", "state", "started", "took")

@@ -4,10 +4,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coordination.live.standing import PHASES
-from coordination.protocol.states import CONTRADICTED, LETTERS, LOOKS, BatchState, BranchState
+from coordination.protocol.states import CONTRADICTED, LETTERS, LOOKS, BatchState, BranchState, Guarantee, Look
 
 WRONG = tuple(state for state in BranchState if state is BranchState.FAILED or state in CONTRADICTED)
 """States of a task that somebody has to look at."""
+
+MEANINGS: dict[BranchState, str] = {
+    BranchState.PENDING: "No worker has begun with it.",
+    BranchState.RUNNING: "A worker is at it.",
+    BranchState.PREPARED: "Ready, not yet applied: its work is stored in its database, where nobody sees it.",
+    BranchState.FAILED: "It went wrong, and so the batch is rolled back.",
+    BranchState.COMMITTED: "Applied: what it wrote is there for all to see.",
+    BranchState.ROLLED_BACK: "Undone: nothing of what it wrote is left.",
+    BranchState.NOT_RUN: "The batch was over before a worker began with it.",
+    BranchState.HEURISTIC_COMMIT: "Somebody committed by hand what was to be rolled back.",
+    BranchState.HEURISTIC_ROLLBACK: "Somebody rolled back by hand what was to be committed.",
+    BranchState.LOST: "Its database is gone for good: nobody can tell what became of it.",
+}
+"""What each state of a task means, for those who see it for the first time."""
+
+PROMISES: dict[Guarantee, str] = {
+    Guarantee.CRASH_SAFE: "All of the batch is applied or nothing, whatever process dies whenever.",
+    Guarantee.PROCESS_BOUND: "All or nothing, unless a worker process dies between the decision and its commit.",
+    Guarantee.COMPENSATED: "What was done is undone by a second step; until then others may see it.",
+}
+"""What each guarantee means."""
 
 COLUMNS = {
     "number": "No.",
@@ -87,6 +108,12 @@ def counts_for_page(counts: Mapping[str, int]) -> list[dict[str, object]]:
         {"state": state.value, "name": state.value.lower(), "look": look, "count": counts.get(look.letter, 0)}
         for state, look in LOOKS.items()
     ]
+
+
+def meanings(counts: Mapping[str, int]) -> list[tuple[BranchState, Look, str]]:
+    """State, look and meaning of each state but those of a harm that this batch, by its ``counts``, has not come to."""
+    usual = [state for state in LOOKS if state not in CONTRADICTED or counts.get(LETTERS[state])]
+    return [(state, LOOKS[state], MEANINGS[state]) for state in usual]
 
 
 def title_prefix(state: BatchState, counts: Mapping[str, int], tasks: int) -> str:

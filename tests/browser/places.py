@@ -36,6 +36,11 @@ def traceback(page: Page) -> None:
     page.get_by_text("Traceback of task").first.click()
 
 
+def in_figures(page: Page) -> None:
+    page.get_by_text("In figures").click()
+    expect(page.get_by_role("region", name="Tasks by state over time")).to_be_visible()
+
+
 def keys(page: Page) -> None:
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -75,11 +80,13 @@ def pages(ids: dict[str, str]) -> list[Place]:
         Place(name="customer-found-nothing", path="/c/acme/?q=no+batch+is+called+so"),
         Place(name="customer-new", path="/c/initech/", who="initech_operator"),
         Place(name="start", path="/c/acme/new/"),
+        Place(name="start-no-such-plan", path="/c/acme/new/?plan=nothing", status=404),
         Place(name="start-dry-run", path="/c/acme/new/", then=dry_run),
         Place(name="start-wrong", path="/c/acme/new/", then=wrong_form),
         Place(name="batch-rolled-back", path=failed),
         Place(name="batch-table", path=f"{failed}?tab=table&q=write&sort=-number"),
         Place(name="batch-errors", path=f"{failed}?tab=errors", then=traceback),
+        Place(name="batch-timeline", path=f"{failed}?tab=timeline", then=in_figures),
         Place(name="batch-journal", path=f"{failed}?tab=journal"),
         Place(name="batch-task", path=f"{failed}?task=78"),
         Place(name="batch-failed-only", path=f"{failed}?tab=table&state=failed"),
@@ -92,10 +99,11 @@ def pages(ids: dict[str, str]) -> list[Place]:
 
 
 def open_pages(ids: dict[str, str]) -> list[Place]:
-    """Batches that have not ended, where no node runs that would take them up."""
+    """Batches that have not ended: those of `history.seed_open`."""
     return [
         Place(name="batch-running", path=f"/c/acme/b/{ids['acme: Nightly load, tonight']}/"),
         Place(name="batch-committing", path=f"/c/acme/b/{ids['acme: Orders of the week']}/"),
+        Place(name="batch-committing-timeline", path=f"/c/acme/b/{ids['acme: Orders of the week']}/?tab=timeline"),
         Place(name="batch-waiting", path=f"/c/acme/b/{ids['acme: Returns']}/"),
         Place(name="batch-cancel", path=f"/c/acme/b/{ids['acme: Returns']}/", then=cancelling),
         Place(

@@ -31,12 +31,6 @@ BEST: dict[str, tuple[str, ViewportSize]] = {
 }
 """What the README shows, and how."""
 
-HEARD = """
-INSERT INTO coordination_node (name, started, heartbeat, batches)
-VALUES ('load1', now(), now() + interval '10 minutes', 4)
-"""
-"""A node that was heard of, so that pages do not say that nothing here would run a batch."""
-
 
 @contextmanager
 def site() -> Iterator[Site]:
@@ -94,8 +88,7 @@ def main(folder: str = "var/screenshots", *names: str) -> None:
     to.mkdir(parents=True, exist_ok=True)
     SHOWN.mkdir(exist_ok=True)
     with site() as running, sync_playwright() as playwright:
-        ids = history.seed(running, open=True)
-        running.query("default", HEARD)
+        ids = history.seed(running) | history.seed_open(running)
         running.web()
         chromium = find_program("chromium", "/usr/bin", package="chromium")
         browser = playwright.chromium.launch(executable_path=chromium)

@@ -11,9 +11,9 @@ from tests.services import Site
 NOT_LIVE = re.compile(r"Not live — last update \d\d:\d\d:\d\d, reconnecting")
 
 
-def launch(site: Site, **params: object) -> str:
+def launch(site: Site, *args: str, **params: object) -> str:
     """Launch a batch elsewhere; its page's address."""
-    done = launched_elsewhere(site, *(f"--param={name}={value}" for name, value in params.items()))
+    done = launched_elsewhere(site, *args, *(f"--param={name}={value}" for name, value in params.items()))
     found = re.search(r'"url": "([^"]+)"', done.stdout)
     assert found
     return found.group(1)

@@ -14,12 +14,12 @@ from tests.services import Site
 END = 40_000  # milliseconds
 
 
-def start(page: Page, site: Site, **params: object) -> str:
+def start(page: Page, site: Site, **filled: object) -> str:
     """Start a batch of the demo by its form, through the dry run; its id. The page is the batch's then."""
     page.goto(f"{site.public_url}/")
     page.get_by_role("link", name="Acme", exact=True).click()
     page.get_by_role("link", name="Start a batch").first.click()
-    for name, value in params.items():
+    for name, value in filled.items():
         page.get_by_label(name.capitalize().replace("_", " "), exact=True).fill(str(value))
     page.get_by_role("button", name="Dry run").click()
     expect(page.get_by_role("region", name="Dry run")).to_contain_text(

@@ -1,14 +1,15 @@
 """All pages: accessible in both themes, fitting a phone, without anything a browser complains of; and inert."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.places import Place, admin_pages, pages
+from tests.browser.places import Place, admin_pages, open_pages, pages
 from tests.browser.visit import NARROW, WIDE, People, Watch
-from tests.services import Site
+from tests.services import Site, history
 
 AXE = Axe()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -69,6 +70,18 @@ def test_every_page_is_accessible_and_fits_a_phone(running: Site, people: People
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.fixture
+def open_ids(running: Site, ids: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Ids of batches that are open, which nobody takes up, and which hold no slots any more after the test."""
+    yield history.seed_open(running)
+    history.end_open(running)
+
+
+def test_every_page_of_an_open_batch_is_accessible(running: Site, people: People, open_ids: dict[str, str]) -> None:
+    wrong = walk(running, people, open_pages(open_ids))
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_page_of_the_admin_is_accessible(running: Site, people: People, ids: dict[str, str]) -> None:
     wrong = walk(running, people, admin_pages(ids))
     assert not wrong, "\n".join(wrong)
@@ -102,7 +115,7 @@ def hostile(running: Site, ids: dict[str, str]) -> str:
     return batch
 
 
-@pytest.mark.parametrize("tab", ["grid", "table", "errors", "journal"])
+@pytest.mark.parametrize("tab", ["grid", "table", "errors", "timeline", "journal"])
 def test_markup_in_label_name_and_error_is_text(running: Site, people: People, hostile: str, tab: str) -> None:
     with people.watched("globex_operator") as page:
         page.goto(f"{running.public_url}/c/globex/b/{hostile}/?tab={tab}&task=7")

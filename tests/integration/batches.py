@@ -1,6 +1,8 @@
 """Batches under test with real nodes and workers: launching them, and what the journal and the databases say."""
 
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.services import Site
@@ -14,6 +16,22 @@ def start(site: Site, plan: str = "demo", customer: str = "acme", **params: obje
     given = [f"--param={name}={value}" for name, value in params.items()]
     done = site.manage("launch_batch", customer, plan, "--no-wait", "--json", *given, check=True, env=APPS)
     return str(json.loads(done.stdout)["id"])
+
+
+def launch_together(wanted: Sequence[tuple[str, str, dict[str, Any]]], at_once: int) -> list[str]:
+    """Launch batches from Python, ``at_once`` at the same time: customer, plan and parameters of each. Their ids."""
+    from django.db import connections
+
+    from coordination.api import launch
+
+    def one(batch: tuple[str, str, dict[str, Any]]) -> str:
+        try:
+            return str(launch(*batch).id)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(at_once) as together:
+        return list(together.map(one, wanted))
 
 
 def field(site: Site, batch: str, name: str) -> Any:

@@ -2,14 +2,11 @@
 
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from django.db import connections
 
-from coordination.api import launch
-from tests.integration.batches import ALIASES, ended, field
+from tests.integration.batches import ALIASES, ended, field, launch_together
 from tests.services import Process, Site
 
 CUSTOMERS = ("acme", "globex", "initech")
@@ -49,18 +46,11 @@ BATCHES = [
 ]
 
 
-def launch_together(wanted: list[Wanted], seconds: float) -> list[str]:
+def launch_all(wanted: list[Wanted], seconds: float) -> list[str]:
     """Launch them all at the same time; their ids."""
-
-    def one(batch: Wanted) -> str:
-        try:
-            params = {"tasks": batch.tasks, "fail_at": batch.fail_at, "rows": ROWS, "seconds": seconds}
-            return str(launch(batch.customer, "demo", params).id)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(wanted)) as together:
-        return list(together.map(one, wanted))
+    params = [{"tasks": one.tasks, "fail_at": one.fail_at, "rows": ROWS, "seconds": seconds} for one in wanted]
+    asked = [(one.customer, "demo", given) for one, given in zip(wanted, params, strict=True)]
+    return launch_together(asked, at_once=len(asked))
 
 
 def sessions(site: Site) -> Counter[str]:
@@ -102,7 +92,7 @@ def test_twenty_batches_of_three_customers(orm: Site, nodes: list[Process]) -> N
     prefork, threads = site.worker("prefork", 2), site.worker("threads", 2)
     # Before: for every database one agent holds the connection it sweeps over, and nothing else is connected to it.
     targets = site.wait_until(lambda: swept(site), 20, what="every database swept")
-    warm = launch_together([Wanted(customer=customer, tasks=9, fail_at=0) for customer in CUSTOMERS * 2], 0.05)
+    warm = launch_all([Wanted(customer=customer, tasks=9, fail_at=0) for customer in CUSTOMERS * 2], 0.05)
     assert {ended(site, batch) for batch in warm} == {"COMMITTED"}
     assert {field(site, batch, "node") for batch in warm} == named(site, nodes)
     site.wait_until(lambda: not any(q.messages for q in site.rabbitmq.queues().values()), 10, what="quiet queues")
@@ -112,7 +102,7 @@ def test_twenty_batches_of_three_customers(orm: Site, nodes: list[Process]) -> N
     links = len(site.rabbitmq.connections())
 
     begun = time.monotonic()
-    ids = launch_together(BATCHES, 0.1)
+    ids = launch_all(BATCHES, 0.1)
     launched = time.monotonic() - begun
     outcomes = [ended(site, batch) for batch in ids]
     took, over = time.monotonic() - begun, time.monotonic()

@@ -1,7 +1,8 @@
 """A history to look at: customers with past batches of every outcome in the journal, for screenshots and browser tests.
 
     seed(site)                  customers, people and past batches; returns the batches' ids by "customer: label"
-    seed(site, open=True)       and batches that are still open, in each phase. Start no node then: it would claim them
+    seed_open(site)             batches that are open, in each phase. A node that is not there has them, so that no
+                                other takes them up, for ten minutes or until end_open(site)
     python -m tests.services.history [--open]       the same, in a process with the environment of any site
 
 It is made by ``demo_data`` (sign in as acme_operator, globex_operator, initech_operator, acme_staff or admin, with the
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tests.services.site import Site
 
 PASSWORD = "a history to look at"
+NODE = "load1"
+"""The node that has the open batches."""
 DATABASES = ("ledger", "warehouse", "crm")
 DIVISION = ("ZeroDivisionError", "division by zero")
 DUPLICATE = (
@@ -89,7 +92,8 @@ STORIES = [
 ]  # fmt: skip
 
 OPEN_STORIES = [
-    Story(customer="acme", label="Nightly load, tonight", state=S.ACTIVE, age=timedelta(seconds=42), tasks=240),
+    Story(customer="acme", label="Nightly load, tonight", state=S.ACTIVE, age=timedelta(seconds=42), tasks=240,
+          seconds=48),
     Story(customer="acme", label="Orders of the week", state=S.COMMITTING, age=timedelta(minutes=3), tasks=900,
           progress=0.85, who="acme_operator"),
     Story(customer="acme", label="Returns", state=S.PENDING, age=timedelta(minutes=1), tasks=1500,
@@ -99,9 +103,27 @@ OPEN_STORIES = [
 ]  # fmt: skip
 
 
-def seed(site: "Site", *, open: bool = False) -> dict[str, str]:
+def seed(site: "Site") -> dict[str, str]:
     """Put the history into the journal of ``site``, whose services run; the ids of its batches by "customer: label"."""
-    command = [*site.python, "-m", "tests.services.history", *(["--open"] if open else [])]
+    return _seed(site)
+
+
+def seed_open(site: "Site") -> dict[str, str]:
+    """Put batches that are open into it, and the node that has them."""
+    heard = "INSERT INTO coordination_node VALUES (%s, now(), now() + interval '10 minutes', %s) RETURNING name"
+    site.query("default", heard, [NODE, len(OPEN_STORIES)])
+    return _seed(site, "--open")
+
+
+def end_open(site: "Site") -> None:
+    """They have ended, and their node is gone."""
+    ended = "UPDATE coordination_batch SET state = 'ROLLED_BACK', ended = now() WHERE node = %s AND ended IS NULL"
+    site.query("default", f"{ended} RETURNING id", [NODE])
+    site.query("default", "DELETE FROM coordination_node WHERE name = %s RETURNING name", [NODE])
+
+
+def _seed(site: "Site", *args: str) -> dict[str, str]:
+    command = [*site.python, "-m", "tests.services.history", *args]
     done = site.run(command, check=True, env={"DEMO_PASSWORD": PASSWORD}, timeout=120)
     ids: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return ids
@@ -139,7 +161,7 @@ def store(story: Story) -> str:
     ran = story.state is not S.PENDING and states[0] is not B.NOT_RUN
     dispatched = created + timedelta(seconds=min(0.4, story.seconds / 3)) if ran else None
     end = created + timedelta(seconds=story.seconds)
-    decided = None if story.state in (S.PENDING, S.ACTIVE) else end
+    decided = None if story.state in (S.PENDING, S.ACTIVE) else created + timedelta(seconds=0.95 * story.seconds)
     decision = _decision(story)
     batch = Batch.objects.create(
         customer=Customer.objects.get(slug=story.customer),
@@ -156,6 +178,7 @@ def store(story: Story) -> str:
         counts=dict(Counter(state.value for state in states)),
         seq=3,
         epoch=1,
+        node=NODE,
         start_by=created + timedelta(hours=1),
         deadline_seconds=900,
         deadline=dispatched + timedelta(minutes=15) if dispatched else None,
@@ -166,7 +189,7 @@ def store(story: Story) -> str:
         queue_deleted=True,
     )
     Batch.objects.filter(pk=batch.pk).update(created=created)
-    _store_branches(batch, story, states, dispatched, end)
+    _store_branches(batch, story, states, end)
     entries = [(created, f"Launched by {story.who or 'cron on load1'}: plan demo, {story.tasks:,} tasks")]
     if decided:
         entries.append((decided, f"Decided {decision}: {batch.reason}"))
@@ -179,23 +202,27 @@ def _decision(story: Story) -> Decision:
     return Decision.ROLLBACK if story.state in (S.ROLLED_BACK, S.ROLLING_BACK) else Decision.COMMIT
 
 
-def _store_branches(batch: Any, story: Story, states: list[BranchState], dispatched: Any, end: Any) -> None:
+def _store_branches(batch: Any, story: Story, states: list[BranchState], end: Any) -> None:
     from coordination.models import Attempt, Branch
 
     branches, attempts = [], []
+    began = sum(state not in (B.PENDING, B.NOT_RUN) for state in states)
+    work = timedelta(seconds=min(0.25, story.seconds / 10))
     for number, state in enumerate(states, start=1):
         database = DATABASES[(number - 1) % 3]
-        ran = dispatched is not None and state not in (B.PENDING, B.NOT_RUN)
-        started = dispatched + timedelta(seconds=story.seconds * 0.8 * number / len(states)) if ran else None
+        ran = batch.dispatched is not None and state not in (B.PENDING, B.NOT_RUN)
+        started = batch.dispatched + timedelta(seconds=story.seconds * 0.85 * number / began) if ran else None
         error = _error(*story.failed[number]) if state is B.FAILED else None
-        voted = started + timedelta(seconds=0.25) if started and state is not B.RUNNING else None
-        ended = state not in (B.PENDING, B.RUNNING, B.PREPARED)
+        voted = started + work if started and state is not B.RUNNING else None
+        ended = None if state in (B.PENDING, B.RUNNING, B.PREPARED) else batch.decided
+        if ended and voted and not error:  # its database had still to hear of the decision
+            ended += (end - ended) * number / len(states)
         branch = Branch(
             batch=batch, number=number, task="demo.tasks.write_entries", name=f"write_entries {number}",
             database=database, alias=f"demo_{database}", state=state, seq=2, sent=ran,
             args={"args": [number], "kwargs": {"rows": 10, "fail_at": 50, "seconds": 0.2, "api_token": "s3cret"}},
             process=f"worker-{number % 4 + 1}@load1" if ran else "", started=started,
-            prepared=voted if state is not B.FAILED else None, finished=(end if ended else None), error=error,
+            prepared=voted if state is not B.FAILED else None, finished=ended, error=error,
             evidence={"rows": 10, "work_ms": 212.4, "prepare_ms": 1.1} if voted and not error else None,
             how="Its prepared transaction was rolled back by hand" if state is B.HEURISTIC_ROLLBACK else "",
         )  # fmt: skip
@@ -226,7 +253,7 @@ def main() -> None:
 
     os.environ.setdefault("DEMO_PASSWORD", PASSWORD)
     call_command("demo_data")
-    stories = [*STORIES, *(OPEN_STORIES if "--open" in sys.argv[1:] else [])]
+    stories = OPEN_STORIES if "--open" in sys.argv[1:] else STORIES
     print(json.dumps({f"{story.customer}: {story.label}": store(story) for story in stories}))
 
 

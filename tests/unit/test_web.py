@@ -71,7 +71,7 @@ def test_who_sees_a_customer_and_its_batches(batch: Batch, who: str) -> None:
         assert answer.status_code == SEEN[who], address
         if who == "anonymous":
             assert answer["Location"].startswith("/accounts/login/?next=/c/acme/")
-    parts = [f"{page}part/{name}" for name in ("table", "errors", "journal", "task?task=2")]
+    parts = [f"{page}part/{name}" for name in ("table", "errors", "timeline", "journal", "task?task=2")]
     for address in (f"{page}state", *parts):
         answer = client.get(address)
         assert answer.status_code == (401 if who == "anonymous" else SEEN[who]), address
@@ -164,7 +164,7 @@ def test_a_large_batch_is_listed_page_by_page() -> None:
     large = make("acme", tasks=1100)
     client = client_of("viewer", large)
     page = client.get(f"/c/acme/b/{large.pk}/").content.decode()
-    assert page.count("<tr data-number=") == 100 and "1–100 of 1100" in page
+    assert page.count("<tr data-number=") == 100 and "1–100 of 1,100" in page
     last = client.get(f"/c/acme/b/{large.pk}/?tab=table&page=11").content.decode()
     assert last.count("<tr data-number=") == 100 and "load 1100" in last
 

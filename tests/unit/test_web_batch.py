@@ -76,7 +76,7 @@ def test_the_table_is_searched_sorted_and_filtered(batch: Batch) -> None:
 def test_a_part_is_the_same_as_on_the_page(batch: Batch) -> None:
     client = client_of("viewer", batch)
     fail(batch, 4, "disk full")
-    for name in ("table", "errors", "journal"):
+    for name in ("table", "errors", "timeline", "journal"):
         part = client.get(address(batch, f"part/{name}?tab={name}&state=failed")).content.decode()
         assert part.strip() in look(client, batch, f"?tab={name}&state=failed")
         assert "<html" not in part

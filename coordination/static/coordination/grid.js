@@ -4,7 +4,18 @@
 
 import { sprites } from "./cells.js";
 
-const SIZES = [[1_000, 14, 2], [5_000, 12, 2], [Infinity, 8, 1]]; // up to so many tasks: cell and gap, in pixels
+const SIZES = [[1_000, 14], [5_000, 12], [Infinity, 8]]; // up to so many tasks: pixels of a cell
+const NARROW = 480; // on less than so many pixels cells are smaller, rather than the page some screens long …
+const TALL = 480; // … so that the grid is at most so high …
+const SMALLEST = 6; // … if cells of this size still allow it
+
+const gapOf = (cell) => (cell > 10 ? 2 : 1);
+
+function columnsOf(width, cell, gap) {
+  const fitting = Math.max(1, Math.floor((width + gap) / (cell + gap)));
+  const step = fitting >= 20 ? 10 : fitting >= 10 ? 5 : 1; // whole tens in a row: places can be counted
+  return Math.floor(fitting / step) * step;
+}
 
 const FEW = 400; // changed cells that are put on the canvas one by one; more of them all at once
 
@@ -85,11 +96,12 @@ export class Grid {
     const width = this.#canvas.parentElement.clientWidth - 20;
     const count = this.#picture.cells.length;
     if (width <= 0 || !count) return; // the tab is hidden: it is laid out when it is shown
-    const [, cell, gap] = SIZES.find(([most]) => count <= most);
-    const fitting = Math.max(1, Math.floor((width + gap) / (cell + gap)));
-    const step = fitting >= 20 ? 10 : fitting >= 10 ? 5 : 1; // whole tens in a row: places can be counted
+    let [, cell] = SIZES.find(([most]) => count <= most);
+    const rowsOf = (size) => Math.ceil(count / columnsOf(width, size, gapOf(size)));
+    if (width < NARROW) while (cell > SMALLEST && rowsOf(cell) * (cell + gapOf(cell)) > TALL) cell -= 2;
+    const gap = gapOf(cell);
     const scale = devicePixelRatio || 1;
-    this.#columns = Math.min(count, Math.floor(fitting / step) * step);
+    this.#columns = Math.min(count, columnsOf(width, cell, gap));
     // Whole pixels of the screen, so that no cell is blurred; what that is in CSS pixels may be a fraction.
     [this.#side, this.#stride] = [Math.round(cell * scale), Math.round((cell + gap) * scale)];
     [this.#cell, this.#pitch, this.#scale] = [this.#side / scale, this.#stride / scale, scale];

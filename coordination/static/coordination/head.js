@@ -1,12 +1,20 @@
 // What the page says of the batch as a whole: the banner, the phases, the counts, the title, and what is read aloud.
 // Everything is written as text, never as markup.
 
-import { localize } from "./times.js";
+import { inLocalTime, localize } from "./times.js";
 
 const SAY_EVERY = 5_000; // milliseconds between two things read aloud
 
 export function say(element, text) {
   if (element && element.textContent !== text) element.textContent = text;
+}
+
+// The same for a sentence, with its times of day in the reader's own; as it came on hover, if that is another.
+function sayWords(element, text) {
+  const local = inLocalTime(text);
+  say(element, local);
+  if (local === text) element.removeAttribute("title");
+  else if (element.title !== text) element.title = text;
 }
 
 const byId = (id) => document.getElementById(id);
@@ -33,9 +41,10 @@ export class HeadView {
     byId("banner").dataset.state = like;
     say(byId("batch-mark"), mark);
     say(byId("batch-words"), words);
-    say(byId("why"), head.why);
+    sayWords(byId("why"), head.why);
     say(byId("left"), head.left);
-    say(byId("todo"), head.todo);
+    sayWords(byId("todo"), head.todo);
+    byId("to-errors").hidden = !this.#number(head, this.#page.wrong);
     this.#drawTimes(head);
     this.#drawSteps(head);
     this.#drawAsked(head);
@@ -66,7 +75,7 @@ export class HeadView {
   }
 
   #drawAsked(head) {
-    say(byId("asked"), head.asked);
+    sayWords(byId("asked"), head.asked);
     byId("asked").hidden = !head.asked;
     const cancel = byId("cancel");
     if (!cancel) return;

@@ -4,8 +4,10 @@ const WRITING = "input, textarea, select, [contenteditable]";
 
 export function listen({ tabs, search, failedOnly, neighbour, close, pause }) {
   const help = document.getElementById("help");
+  const toggleHelp = () => (help.open ? help.close() : help.showModal());
+  document.getElementById("help-open").addEventListener("click", toggleHelp);
   const keys = {
-    "?": () => (help.open ? help.close() : help.showModal()),
+    "?": toggleHelp,
     "/": search,
     f: failedOnly,
     n: () => neighbour(1),

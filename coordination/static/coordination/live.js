@@ -21,7 +21,7 @@ const picture = new Picture();
 picture.take(JSON.parse(root.dataset.frame));
 clockwork.skew = Date.parse(page.readAt) - Date.now();
 
-const panels = new Map(["grid", "table", "errors", "journal"].map((name) => [name, byId(`panel-${name}`)]));
+const panels = new Map(["grid", "table", "errors", "timeline", "journal"].map((name) => [name, byId(`panel-${name}`)]));
 const letterOf = new Map(Object.entries(page.looks).map(([letter, [state]]) => [state.toLowerCase(), letter]));
 const head = new HeadView(root, page);
 const table = new Table(panels.get("table"), page.looks);
@@ -78,8 +78,10 @@ async function loadTab(moved = false) {
   if (name === "grid") return;
   const fragment = await parts.get(name, address.now);
   if (!fragment || address.tab !== name) return;
+  const panel = panels.get(name);
   if (name === "table") table.take(fragment, moved);
-  else swap(panels.get(name), fragment);
+  else swap(panel, fragment);
+  if (moved && panel.getBoundingClientRect().top < 0) panel.scrollIntoView(); // it was turned over at its lower end
   table.current(address.task);
   address.refresh();
 }
@@ -166,8 +168,21 @@ function draw() {
   const { state, asked } = picture.head;
   const turned = before && before !== `${state} ${asked}`;
   before = `${state} ${asked}`;
-  const wrong = address.tab === "errors" && [...fresh].some((number) => page.wrong.includes(picture.letter(number)));
-  if (wrong || (inTable && address.tab === "table") || (turned && address.tab !== "grid")) refreshTab();
+  if (news(fresh, inTable) || (turned && address.tab !== "grid")) refreshTab();
+}
+
+// Whether the open tab shows something else now that the tasks in `fresh` have changed.
+function news(fresh, inTable) {
+  switch (address.tab) {
+    case "table":
+      return inTable;
+    case "errors":
+      return [...fresh].some((number) => page.wrong.includes(picture.letter(number)));
+    case "timeline":
+      return fresh.size > 0;
+    default:
+      return false;
+  }
 }
 
 function pause() {
@@ -183,7 +198,7 @@ function pause() {
 
 function sayLive() {
   const held = picture.waiting;
-  const words = paused ? `Paused, ${held} ${held === 1 ? "change" : "changes"} held back` : "Live";
+  const words = paused ? `Paused, ${held.toLocaleString("en")} ${held === 1 ? "change" : "changes"} held back` : "Live";
   say(root.querySelector(".live-word"), root.classList.contains("is-stale") ? "Not live" : words);
 }
 

@@ -16,6 +16,15 @@ export function day(moment) {
   return `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
 }
 
+// A sentence of the server's, whose times of day are in UTC, with the reader's own.
+export function inLocalTime(sentence) {
+  return sentence.replace(/\b(\d\d):(\d\d):(\d\d) UTC\b/g, (_, ...parts) => {
+    const moment = new Date();
+    moment.setUTCHours(...parts.slice(0, 3).map(Number), 0);
+    return clock(moment);
+  });
+}
+
 // As the server says it: coordination/templatetags/moments.py.
 export function duration(milliseconds) {
   const ms = Math.max(0, milliseconds);
