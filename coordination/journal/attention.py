@@ -1,13 +1,12 @@
 """What a person should look at: the one place that says so, for the page, the commands, the admin and the alerts.
 
 Mixed and not marked as put right; decided and not finished for ``COORDINATION_UNRESOLVED_SECONDS``; past its deadline
-and not decided; a node that went away without a word. All by the journal's clock.
+and not decided; without any worker for a minute; a node that went away without a word. All by the journal's clock.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -21,6 +20,8 @@ from coordination.protocol.states import CONTRADICTED, BatchState, BranchState
 
 LATE = timedelta(seconds=5)
 """How long past its deadline an undecided batch may be."""
+STALLED = timedelta(seconds=60)
+"""How long tasks may wait while none of their batch runs."""
 SILENT_SHOWN = timedelta(hours=1)
 """How long a node that went silent is spoken of while others are there; with none, for as long as it is known."""
 MOST = 200
@@ -34,6 +35,7 @@ class Matter(StrEnum):
     MIXED = "mixed"
     UNRESOLVED = "unresolved"
     OVERDUE = "overdue"
+    STALLED = "stalled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,23 +60,31 @@ def what(matter: Matter) -> Q:
         return Q(state=BatchState.MIXED) & ~Q(settled())
     if matter is Matter.UNRESOLVED:
         return Q(ended=None, decided__lt=Now() - timedelta(seconds=conf.unresolved_seconds()))
-    return Q(ended=None, decision=None, deadline__lt=Now() - LATE)
+    if matter is Matter.OVERDUE:
+        return Q(ended=None, decision=None, deadline__lt=Now() - LATE)
+    nothing_runs = Q(counts__RUNNING__isnull=True) | Q(counts__RUNNING=0)
+    waits = Q(ended=None, state=BatchState.ACTIVE, counts__PENDING__gt=0, dispatched__lt=Now() - STALLED)
+    return waits & nothing_runs & Q(deadline__gte=Now() - LATE)
 
 
 def needs_attention() -> Q:
     """Batches with any of them."""
-    return what(Matter.MIXED) | what(Matter.UNRESOLVED) | what(Matter.OVERDUE)
+    return what(Matter.MIXED) | what(Matter.UNRESOLVED) | what(Matter.OVERDUE) | what(Matter.STALLED)
 
 
 def count(batches: QuerySet[Batch]) -> int:
-    """How many of ``batches`` need attention."""
-    return sum(batches.filter(what(matter)).order_by().count() for matter in Matter)
+    """How many of ``batches`` need attention: asked for every page, and each half has an index of its own."""
+    still_open = what(Matter.UNRESOLVED) | what(Matter.OVERDUE) | what(Matter.STALLED)
+    found = batches.order_by()
+    return found.filter(what(Matter.MIXED)).count() + found.filter(ended=None).filter(still_open).count()
 
 
 def troubles(batches: QuerySet[Batch]) -> list[Trouble]:
     """Those of ``batches`` that need attention: mixed ones first, the oldest of each matter first."""
     found: list[Trouble] = []
-    since = {Matter.MIXED: "ended", Matter.UNRESOLVED: "decided", Matter.OVERDUE: "deadline"}
+    since = {
+        Matter.MIXED: "ended", Matter.UNRESOLVED: "decided", Matter.OVERDUE: "deadline", Matter.STALLED: "dispatched",
+    }  # fmt: skip
     for matter in Matter:
         some = batches.filter(what(matter)).select_related("customer").order_by(since[matter], "id")[:MOST]
         found += [_trouble(batch, matter, getattr(batch, since[matter])) for batch in some]
@@ -86,17 +96,18 @@ def _trouble(batch: Batch, matter: Matter, since: datetime) -> Trouble:
         Matter.MIXED: sorted(CONTRADICTED),
         Matter.UNRESOLVED: [BranchState.PREPARED],
         Matter.OVERDUE: [BranchState.PENDING, BranchState.RUNNING],
+        Matter.STALLED: [BranchState.PENDING],
     }
     rows = Branch.objects.using(DEFAULT_DB_ALIAS).filter(batch=batch.pk, state__in=states[matter])
     named = list(rows.order_by("number").values_list("number", "database"))
     tasks = tuple(number for number, _ in named)
     return Trouble(
         batch=batch, matter=matter, since=since, tasks=tasks,
-        words=_words(matter, tasks, sorted({database for _, database in named})),
+        words=_words(matter, tasks, sorted({database for _, database in named}), batch.customer.queue or "celery"),
     )  # fmt: skip
 
 
-def _words(matter: Matter, tasks: tuple[int, ...], databases: list[str]) -> str:
+def _words(matter: Matter, tasks: tuple[int, ...], databases: list[str], queue: str) -> str:
     which = f"{'Task' if len(tasks) == 1 else 'Tasks'} {in_words(tasks, RANGES)}"
     on = f" (database {', '.join(databases)})" if databases else ""
     if matter is Matter.MIXED:
@@ -105,13 +116,15 @@ def _words(matter: Matter, tasks: tuple[int, ...], databases: list[str]) -> str:
         if not tasks:
             return "Decided, and its end is not stored yet."
         return f"Decided, but {which.lower()}{on} {'is' if len(tasks) == 1 else 'are'} not finished yet."
+    if matter is Matter.STALLED:
+        return f"{which} {'waits' if len(tasks) == 1 else 'wait'} and none runs: no worker takes from queue {queue}."
     return f"Past its deadline and not decided; {which.lower()} {'has' if len(tasks) == 1 else 'have'} not voted."
 
 
 def silent_nodes() -> list[Node]:
     """Nodes that went away without a word, the latest first."""
-    nodes: Any = Node.objects.using(DEFAULT_DB_ALIAS)
-    silent = nodes.filter(heartbeat__lte=Now() - timedelta(seconds=HEARD_SECONDS)).order_by("-heartbeat")
-    if nodes.filter(heartbeat__gt=Now() - timedelta(seconds=HEARD_SECONDS)).exists():
-        silent = silent.filter(heartbeat__gt=Now() - SILENT_SHOWN)
-    return list(silent[:MOST])
+    nodes = Node.objects.using(DEFAULT_DB_ALIAS).annotate(now=Now()).order_by("-heartbeat")[:MOST]
+    quiet = [(node.now - node.heartbeat, node) for node in nodes]
+    some_are_heard_of = any(length < timedelta(seconds=HEARD_SECONDS) for length, _ in quiet)
+    longest = SILENT_SHOWN if some_are_heard_of else timedelta.max
+    return [node for length, node in quiet if timedelta(seconds=HEARD_SECONDS) <= length < longest]

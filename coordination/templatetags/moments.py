@@ -43,6 +43,12 @@ def took(length: timedelta | None) -> str:
 
 
 @register.filter
+def seconds(number: float) -> str:
+    """So many seconds, as :func:`took` says them."""
+    return took(timedelta(seconds=number))
+
+
+@register.filter
 def thousands(number: int) -> str:
     """``number`` with its thousands apart: "10,000"."""
     return f"{number:,}"

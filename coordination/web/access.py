@@ -40,3 +40,14 @@ def require_operator(user: Any, customer: Customer) -> None:
     """Raise PermissionDenied for a member who may only look."""
     if not may_operate(user, customer):
         raise PermissionDenied("Only operators of this customer may do that; a viewer may look.")
+
+
+def may_approve(user: Any, customer: Customer) -> bool:
+    """Whether ``user`` may declare what became of tasks of ``customer``."""
+    return customer.role_of(user) is Role.APPROVER
+
+
+def require_approver(user: Any, customer: Customer) -> None:
+    """Raise PermissionDenied for a member who is not an approver."""
+    if not may_approve(user, customer):
+        raise PermissionDenied("Only approvers of this customer may do that.")

@@ -47,7 +47,7 @@ def relaunch(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
     try:
         launched = record(_again(request, found))
     except (RequestError, KeyReused) as error:
-        return show(request, found, problem=str(error), status=400)
+        return show(request, found, problem=f"Not launched: {error}", status=400)
     async_to_sync(wake_nodes)()
     return HttpResponseRedirect(address_of(slug, launched.id))
 

@@ -16,15 +16,16 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from coordination.journal.recorded import recorded
 from coordination.live.frames import NOTHING, Head, Picture
 from coordination.live.reading import read
 from coordination.live.standing import PHASES
-from coordination.models import Batch
+from coordination.models import Batch, OperatorRequest
 from coordination.protocol.messages import MAX_REASON
 from coordination.protocol.states import LOOKS, BatchState, Guarantee
 from coordination.redact import shown
 from coordination.web import words
-from coordination.web.access import batch_for, may_operate
+from coordination.web.access import batch_for, may_approve, may_operate
 from coordination.web.data import signed_in
 from coordination.web.history import history, launched_by
 from coordination.web.problems import problems
@@ -91,6 +92,9 @@ def show(request: HttpRequest, found: Batch, *, problem: str = "", status: int =
         "rendered": tab,
         "task": _task(found, view),
         "may_operate": may_operate(request.user, found.customer),
+        "may_approve": may_approve(request.user, found.customer),
+        "settled": found.requests.filter(action=OperatorRequest.Action.SETTLE).last(),
+        "recorded": recorded(found),
         "max_reason": MAX_REASON,
         "key": f"again-{uuid.uuid4()}",
         "problem": problem,

@@ -14,9 +14,11 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from coordination import conf
 from coordination.journal import queries
+from coordination.journal.attention import LATE
 from coordination.live.why import Facts, why
-from coordination.models import Batch, Customer
+from coordination.models import Batch, Customer, OperatorRequest
 from coordination.protocol.states import BATCH_ENDED, BRANCH_ENDED, CONTRADICTED, BatchState, BranchState
 from coordination.redact import redacted
 from coordination.web.words import BATCH_LOOKS, BatchLook
@@ -25,10 +27,6 @@ OUTCOMES = 20
 """Outcomes a sparkline shows."""
 MOST_OPEN = 50
 """Open batches of a customer that a page lists."""
-SLOW_FINISH = timedelta(seconds=30)
-"""How long a decided batch may take to finish in every database before somebody should look."""
-LATE = timedelta(seconds=5)
-"""How long past its deadline an undecided batch may be before somebody should look."""
 
 FROM_LEFT = (
     *(BranchState.COMMITTED, BranchState.ROLLED_BACK, BranchState.HEURISTIC_COMMIT, BranchState.HEURISTIC_ROLLBACK),
@@ -116,11 +114,12 @@ def cards(customers: QuerySet[Customer]) -> list[Card]:
     """A card for each of ``customers``: first those that need attention, then those with an open batch."""
     found = list(customers)
     recent = _recent(found)
+    settled = _settled(recent)
     running = open_batches([customer.pk for customer in found])
     idle = [recent[one.pk][0]["id"] for one in found if one.pk in recent and one.pk not in running]
     over = Batch.objects.select_related("customer", "created_by").filter(pk__in=idle)
     ended = {batch.customer_id: batch for batch in over}
-    made = [_card(one, running.get(one.pk, []), ended.get(one.pk), recent.get(one.pk, [])) for one in found]
+    made = [_card(one, running.get(one.pk, []), ended.get(one.pk), recent.get(one.pk, []), settled) for one in found]
     return sorted(made, key=lambda card: (not card.attention, not card.is_running, card.name.lower()))
 
 
@@ -136,8 +135,9 @@ def open_batches(customers: Sequence[int]) -> dict[int, list[Batch]]:
 def attention(batches: Sequence[Batch]) -> tuple[Alarm, ...]:
     """What somebody should look at now of open batches, read with their customers."""
     now, found = timezone.now(), []
+    slow = timedelta(seconds=conf.unresolved_seconds())
     for batch in batches:
-        if batch.decided is not None and batch.decided < now - SLOW_FINISH:
+        if batch.decided is not None and batch.decided < now - slow:
             found.append(Alarm("is decided, but not finished in every database yet.", str(batch), _url(batch)))
         elif batch.decided is None and batch.deadline is not None and batch.deadline < now - LATE:
             found.append(Alarm("is past its deadline and not decided.", str(batch), _url(batch)))
@@ -225,13 +225,27 @@ def _recent(customers: Sequence[Customer]) -> dict[int, list[dict[str, Any]]]:
     return found
 
 
-def _card(customer: Customer, running: list[Batch], ended: Batch | None, recent: list[dict[str, Any]]) -> Card:
+def _settled(recent: Mapping[int, list[dict[str, Any]]]) -> set[Any]:
+    """Primary keys of the mixed ones among ``recent`` that somebody has put right."""
+    mixed = [one["id"] for rows in recent.values() for one in rows if _is_mixed(one)]
+    if not mixed:
+        return set()
+    right = OperatorRequest.objects.filter(batch__in=mixed, action=OperatorRequest.Action.SETTLE)
+    return set(right.values_list("batch", flat=True))
+
+
+def _card(
+    customer: Customer, running: list[Batch], ended: Batch | None, recent: list[dict[str, Any]], settled: set[Any]
+) -> Card:
     current = running[0] if running else ended
     return Card(
         slug=customer.slug,
         name=customer.name,
         url=reverse("coordination:customer", kwargs={"slug": customer.slug}),
-        attention=(*(_mixed(customer.slug, one) for one in recent if _is_mixed(one)), *attention(running)),
+        attention=(
+            *(_mixed(customer.slug, one) for one in recent if _is_mixed(one) and one["id"] not in settled),
+            *attention(running),
+        ),
         current=line(current) if current else None,
         more=max(0, len(running) - 1),
         sparks=tuple(_spark(n, one) for n, one in enumerate(reversed(recent))),

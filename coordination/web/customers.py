@@ -47,7 +47,7 @@ def customers(request: HttpRequest) -> HttpResponse:
 @signed_in
 def customers_state(request: HttpRequest) -> HttpResponse:
     """The frame of the page of customers, for one that has ``?since=``."""
-    return _frame(request, look_at_customers(request.user))
+    return frame_of(request, look_at_customers(request.user))
 
 
 @require_safe
@@ -74,7 +74,7 @@ def customer(request: HttpRequest, slug: str) -> HttpResponse:
 @signed_in
 def customer_state(request: HttpRequest, slug: str) -> HttpResponse:
     """The frame of a customer's page, for one that has ``?since=``."""
-    return _frame(request, look_at_customer(customer_for(request.user, slug)))
+    return frame_of(request, look_at_customer(customer_for(request.user, slug)))
 
 
 def _past(request: HttpRequest, customer: Customer) -> dict[str, Any]:
@@ -116,7 +116,8 @@ def _page_number(text: str) -> int:
     return min(max(1, int(text)), LAST_PAGE) if text.isascii() and text.isdigit() and len(text) < 10 else 1
 
 
-def _frame(request: HttpRequest, look: Look) -> HttpResponse:
+def frame_of(request: HttpRequest, look: Look) -> HttpResponse:
+    """The frame of ``look``, for one that has ``?since=``."""
     text = request.GET.get("since", str(NOTHING))
     digits = text.removeprefix("-")
     since = int(text) if digits.isascii() and digits.isdigit() and len(digits) <= 16 else None

@@ -133,7 +133,7 @@ def look_at_customers(user: Any) -> Look:
         alarm = [_alarms([missing])] if missing else []
         return [*alarm, *((card.slug, _markup("card", card=card)) for card in shown)]
 
-    return Look(seq=_seq([missing, shown]), render=render, title=f"{title}Customers")
+    return Look(seq=seq_of([missing, shown]), render=render, title=f"{title}Customers")
 
 
 def look_at_customer(customer: Customer) -> Look:
@@ -150,7 +150,7 @@ def look_at_customer(customer: Customer) -> Look:
         return [*alarm, *((one.id, _markup("open", line=one)) for one in shown)]
 
     return Look(
-        seq=_seq([alarms, shown, last and last.pk]),
+        seq=seq_of([alarms, shown, last and last.pk]),
         render=render,
         title=f"{title}{customer.name}",
         ended=str(last.pk) if last else "",
@@ -172,6 +172,6 @@ def _ended_last(customer: Customer) -> Batch | None:
     return max((batch for batch in latest if batch.ended), key=lambda batch: str(batch.ended), default=None)
 
 
-def _seq(shown: list[Any]) -> int:
+def seq_of(shown: list[Any]) -> int:
     """A number that is the same for the same content, and fits into a browser's numbers."""
     return int.from_bytes(hashlib.sha256(repr(shown).encode()).digest()[:6])

@@ -8,10 +8,12 @@ but it reads the journal itself and answers a handshake with an error while the 
 from django.urls import path
 
 from coordination.live.routing import websocket_urlpatterns as batch_urlpatterns
+from coordination.web.attention import AttentionConsumer
 from coordination.web.sockets import CustomerConsumer, CustomersConsumer
 
 websocket_urlpatterns = [
     *batch_urlpatterns,
+    path("ws/attention/", AttentionConsumer.as_asgi(), name="attention_socket"),
     path("ws/customers/", CustomersConsumer.as_asgi(), name="customers_socket"),
     path("ws/customer/<slug:slug>/", CustomerConsumer.as_asgi(), name="customer_socket"),
 ]

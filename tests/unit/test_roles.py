@@ -32,6 +32,8 @@ SAFE = (405, 405, 405, 405)
 PAGES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "coordination:customers": ((302, 200, 200, 200), SAFE),
     "coordination:customers_state": ((401, 200, 200, 200), SAFE),
+    "coordination:attention": ((302, 200, 200, 200), SAFE),
+    "coordination:attention_state": ((401, 200, 200, 200), SAFE),
     "coordination:customer": ((302, 404, 200, 200), SAFE),
     "coordination:customer_state": ((401, 404, 200, 200), SAFE),
     "coordination:new": ((302, 404, 403, 200), (302, 404, 403, 200)),
@@ -40,6 +42,9 @@ PAGES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "coordination:state": ((401, 404, 200, 200), SAFE),
     "coordination:cancel": (SAFE, (302, 404, 403, 302)),
     "coordination:relaunch": (SAFE, (302, 404, 403, 400)),  # 400: there is no such plan in these tests
+    "coordination:declare": ((302, 404, 403, 403), (302, 404, 403, 403)),  # for approvers: test_web_declare.py
+    "coordination:retry": (SAFE, (302, 404, 403, 400)),  # 400: it is not decided
+    "coordination:settle": (SAFE, (302, 404, 403, 403)),
     "coordination:livez": ((200, 200, 200, 200), SAFE),
     "coordination:readyz": ((503, 503, 503, 503), SAFE),  # nothing but the journal runs for these tests
     "coordination:states": ((200, 200, 200, 200), SAFE),
@@ -141,6 +146,7 @@ def test_what_does_not_exist_answers_as_what_is_not_theirs(acme: Batch, who: str
 # --- sockets --------------------------------------------------------------------------------------------------------
 
 SOCKETS: dict[str, tuple[int, ...]] = {
+    "attention_socket": (4401, 0, 0, 0),
     "batch_socket": (4401, 4404, 0, 0),
     "customers_socket": (4401, 0, 0, 0),
     "customer_socket": (4401, 4404, 0, 0),

@@ -48,6 +48,7 @@ function draw() {
   }
   parts.forEach(([key, markup], place) => drawPart(key, markup, place));
   none.hidden = parts.length > 0;
+  if (page.counts) showCount(parts.filter(([key]) => !/^(attention|blind|gid-.*)$/.test(key)).length);
   document.title = title;
   if (document.getElementById("past") && (gone.length || picture.frame.ended !== ended)) drawPast();
   if (said && picture.frame.ended !== ended && Date.now() - saidAt > SAY_EVERY) {
@@ -55,6 +56,14 @@ function draw() {
     say(said, picture.frame.said);
   }
   ended = picture.frame.ended;
+}
+
+// On the page of what needs attention the number beside its link follows it.
+function showCount(number) {
+  const badge = document.getElementById("attention-count");
+  badge.lastChild.textContent = number;
+  badge.hidden = !number;
+  badge.parentElement.classList.toggle("alarming", number > 0);
 }
 
 function part(key) {

@@ -77,6 +77,9 @@ export class HeadView {
   #drawAsked(head) {
     sayWords(byId("asked"), head.asked);
     byId("asked").hidden = !head.asked;
+    for (const one of document.querySelectorAll("[data-when]")) {
+      one.hidden = !one.dataset.when.split(" ").includes(head.state);
+    }
     const cancel = byId("cancel");
     if (!cancel) return;
     byId("again-button").classList.toggle("plain", head.state !== "ROLLED_BACK");
