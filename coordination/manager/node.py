@@ -161,11 +161,10 @@ class Node:
         manager = BatchManager(claim, self._around)
         task = asyncio.create_task(manager.run(), name=f"batch {claim.batch}")
         self._managed[claim.batch] = (manager, task)
-        task.add_done_callback(lambda _: self._ended(claim.batch))
+        task.add_done_callback(lambda _: self._ended(manager))
 
-    def _ended(self, batch: UUID) -> None:
-        manager = self._managed[batch][0]
-        self._drop_finished()
+    def _ended(self, manager: BatchManager) -> None:
+        self._drop_finished()  # Others may have ended at the same moment, or this one been dropped with them.
         if manager.ended:  # Others are claimed again within a second, not at once: whatever ended them may still hold.
             self._wake.set()
 
