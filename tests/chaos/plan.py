@@ -91,7 +91,7 @@ class Campaign:
     faults: tuple[Fault, ...]
 
 
-def draw(seed: int, seconds: float, *, every: float, launches: float = 1.2, spare_first: bool = False) -> Campaign:
+def draw(seed: int, seconds: float, *, every: float, launches: float = 2.0, spare_first: bool = False) -> Campaign:
     """A run of ``seconds``: about one fault ``every`` so many seconds, and a launch each ``launches``.
 
     ``spare_first``: the first node and the first worker are never killed, so that their growth can be watched.
@@ -109,11 +109,11 @@ def _batches(dice: random.Random, seconds: float, launches: float) -> tuple[Batc
         if dice.random() < 0.12:
             found.append(Batch(at, key, "order", customer))
         else:
-            tasks = dice.choice((1, 3, 6, 9, 12, 18, 30, 60))
+            tasks = dice.choice((1, 3, 6, 9, 12, 18, 30))
             fail_at = dice.randint(1, tasks) if dice.random() < 0.2 else 0
             cancel = dice.uniform(0, 3) if dice.random() < 0.07 else None
             found.append(
-                Batch(at, key, "load", customer, tasks, fail_at, dice.choice((0.0, 0.05, 0.1, 0.3, 0.5)), cancel)
+                Batch(at, key, "load", customer, tasks, fail_at, dice.choice((0.0, 0.05, 0.1, 0.2, 0.3)), cancel)
             )
         at += dice.uniform(0.3, 1.7) * launches
     return tuple(found)

@@ -111,7 +111,7 @@ class Stage:
             member.process = self.site.node(env=env, wait=wait)
         else:
             # The first can be watched for as long as it lives: all that it does is in one process.
-            pool, slots = ("threads", 4) if member.name == "worker 1" else ("prefork", 2)
+            pool, slots = ("threads", 6) if member.name == "worker 1" else ("prefork", 3)
             member.process = self.site.worker(pool, slots, env=env, wait=wait)  # type: ignore[arg-type]
 
     def heal(self) -> None:
