@@ -77,6 +77,8 @@ class Faults:
         match fault.kind:
             case Kind.RESTART_BROKER:
                 return "broker", stage.server_locks["rabbitmq"], lambda: _restart(stage.rabbitmq, fault)
+            case Kind.PAUSE_BROKER:
+                return "broker", stage.server_locks["rabbitmq"], lambda: _pause(stage.rabbitmq, fault)
             case Kind.RESTART_REDIS:
                 return "redis", stage.server_locks["redis"], lambda: _restart(stage.redis, fault)
             case Kind.KILL_DATABASE:
@@ -92,7 +94,7 @@ def _restart(server: RabbitMQ | PostgreSQL | Redis, fault: Fault) -> None:
     server.start()
 
 
-def _pause(server: PostgreSQL, fault: Fault) -> None:
+def _pause(server: RabbitMQ | PostgreSQL, fault: Fault) -> None:
     server.suspend()
     try:
         time.sleep(fault.seconds)

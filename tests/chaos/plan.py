@@ -23,6 +23,7 @@ class Kind(StrEnum):
     KILL_DATABASE = "kill -9 of a PostgreSQL server"
     PAUSE_DATABASE = "a PostgreSQL server stopped and continued"
     RESTART_REDIS = "kill -9 of Redis"
+    PAUSE_BROKER = "RabbitMQ stopped and continued"
 
 
 SECONDS = {
@@ -41,6 +42,11 @@ SECONDS = {
     Kind.RESTART_REDIS: (0.2, 3.0),
 }
 """How long each lasts, at the least and at the most."""
+
+LONG_SECONDS = 60.0
+LONG = ((Kind.PAUSE_BROKER, 0), (Kind.HOLE_BROKER, 2), (Kind.PAUSE_WORKER, 0), (Kind.HOLE_BROKER, 0))
+"""What a soak also has, once each, for a minute: longer than every heartbeat and time limit. They strike the broker, the
+first worker, the same again, and the first node."""
 
 NODE_POINTS = (
     Point.CHUNK_SENT, Point.CHUNK_STORED, Point.VOTES_STORED, Point.DECIDING, Point.DECIDED, Point.TOLD_ONE,
@@ -94,11 +100,15 @@ class Campaign:
 def draw(seed: int, seconds: float, *, every: float, launches: float = 2.0, spare_first: bool = False) -> Campaign:
     """A run of ``seconds``: about one fault ``every`` so many seconds, and a launch each ``launches``.
 
-    ``spare_first``: the first node and the first worker are never killed, so that their growth can be watched.
+    ``spare_first``, for a soak: the first node and the first worker are never killed, so that their growth can be
+    watched, and there are faults that last for a minute.
     """
     dice = random.Random(seed)
     batches = _batches(random.Random(dice.random()), seconds, launches)
-    return Campaign(seed, seconds, batches, _faults(random.Random(dice.random()), seconds, every, spare_first))
+    faults = _faults(random.Random(dice.random()), seconds, every, spare_first)
+    if spare_first:
+        faults = tuple(sorted([*faults, *_long_faults(seconds)], key=lambda fault: fault.at))
+    return Campaign(seed, seconds, batches, faults)
 
 
 def _batches(dice: random.Random, seconds: float, launches: float) -> tuple[Batch, ...]:
@@ -126,7 +136,7 @@ def _faults(dice: random.Random, seconds: float, every: float, spare_first: bool
     at = dice.uniform(1.5, 1.5 + every)
     while at < seconds:
         if not deck:
-            deck = list(Kind)
+            deck = list(SECONDS)
             dice.shuffle(deck)
         kind = deck.pop()
         which, arm = dice.randrange(1 << 16), ""
@@ -137,3 +147,11 @@ def _faults(dice: random.Random, seconds: float, every: float, spare_first: bool
         found.append(Fault(round(at, 2), kind, which, round(dice.uniform(*SECONDS[kind]), 2), arm))
         at += dice.uniform(0.5, 1.5) * every
     return tuple(found)
+
+
+def _long_faults(seconds: float) -> list[Fault]:
+    """Those of ``LONG``, spread over the run."""
+    steps = len(LONG) + 1
+    return [
+        Fault(round(seconds * n / steps, 2), kind, which, LONG_SECONDS) for n, (kind, which) in enumerate(LONG, start=1)
+    ]

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.plan import Kind, draw
+from tests.chaos.plan import LONG, SECONDS, draw
 from tests.conftest import SITE
 
 SEED = 11
@@ -25,7 +25,13 @@ def test_the_same_seed_draws_the_same_run() -> None:
 def test_ten_minutes_draw_every_kind_of_fault() -> None:
     for seed in range(50):
         struck = Counter(fault.kind for fault in draw(seed, 600, every=4).faults)
-        assert min(struck[kind] for kind in Kind) >= 3, seed
+        assert min(struck[kind] for kind in SECONDS) >= 3, seed
+
+
+def test_a_soak_has_faults_of_a_minute_as_well() -> None:
+    faults = draw(3, 900, every=10, spare_first=True).faults
+    assert [(fault.kind, fault.which) for fault in faults if fault.seconds == 60] == list(LONG)
+    assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)
 
 
 @pytest.mark.timeout(170)
