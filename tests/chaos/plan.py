@@ -45,8 +45,8 @@ SECONDS = {
 
 LONG_SECONDS = 60.0
 LONG = ((Kind.PAUSE_BROKER, 0), (Kind.HOLE_BROKER, 2), (Kind.PAUSE_WORKER, 0), (Kind.HOLE_BROKER, 0))
-"""What a soak also has, once each, for a minute: longer than every heartbeat and time limit. They strike the broker, the
-first worker, the same again, and the first node."""
+"""What a soak also has, once each, for a minute: longer than every heartbeat and time limit. They strike the broker,
+the first worker, the same again, and the first node."""
 
 NODE_POINTS = (
     Point.CHUNK_SENT, Point.CHUNK_STORED, Point.VOTES_STORED, Point.DECIDING, Point.DECIDED, Point.TOLD_ONE,

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from tests.chaos.faults import Struck
-from tests.chaos.plan import Kind
+from tests.chaos.plan import SECONDS, Kind
 from tests.chaos.stage import Stage
 from tests.chaos.stream import Operation
 
@@ -44,7 +44,7 @@ def print_figures(stage: Stage, operations: Sequence[Operation], struck: Sequenc
     print(f"faults: {len(struck)}")
     kinds = Counter(each.fault.kind for each in struck)
     ended = [Ended(row[4], row[5]) for row in rows if row[5] is not None]
-    for kind in Kind:
+    for kind in (kind for kind in Kind if kind in SECONDS or kinds[kind]):
         print(f"  {kinds[kind]:3} {kind}{_recovery([s for s in struck if s.fault.kind is kind], ended)}")
     print(f"  {sum(stage.armed.values()):3} crash points ({_counted(stage.armed)})")
     print(f"recovery{_recovery(struck, ended)}")
