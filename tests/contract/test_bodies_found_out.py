@@ -20,7 +20,7 @@ def swallow(db: str, sql: str) -> None:
 
 
 def test_a_swallowed_database_error(engine: PostgreSQLEngine) -> None:
-    """The server would answer ROLLBACK to PREPARE, without any error."""
+    """Row 18. The server would answer ROLLBACK to PREPARE, without any error."""
 
     def body(db: str) -> None:
         insert("x", 1)(db)
@@ -32,7 +32,7 @@ def test_a_swallowed_database_error(engine: PostgreSQLEngine) -> None:
 
 
 def test_a_swallowed_error_past_our_watch(engine: PostgreSQLEngine) -> None:
-    """On the driver's own cursor, where nobody listens: the server knows."""
+    """Row 18. On the driver's own cursor, where nobody listens: the server knows."""
 
     def body(db: str) -> None:
         insert("x", 1)(db)
@@ -69,7 +69,7 @@ def test_an_error_undone_by_the_wrong_savepoint_counts(engine: PostgreSQLEngine)
     ids=["driver", "in one string"],
 )
 def test_a_commit_of_its_own(engine: PostgreSQLEngine, commit: Callable[[str], None]) -> None:
-    """What was committed stays: the vote says so."""
+    """Row 45. What was committed stays: the vote says so."""
 
     def body(db: str) -> None:
         insert("x")(db)
@@ -192,7 +192,7 @@ def test_a_thread_of_its_own_is_not_caught(engine: PostgreSQLEngine) -> None:
 
 
 def test_a_lock_timeout_names_the_sibling_and_the_rule(engine: PostgreSQLEngine) -> None:
-    """Two tasks of one batch on one row: no deadlock detector sees that the first waits for the second."""
+    """Row 44. Two tasks of one batch on one row: no deadlock detector sees that the first waits for the second."""
     first = engine.run(insert("x", 1), branch=3)
     end = engine.run(insert("y", 1), branch=4, lock_timeout=0.6)
     assert "lock timeout" in end.words
@@ -217,7 +217,7 @@ def test_a_swallowed_lock_timeout_names_the_holder_too(engine: PostgreSQLEngine)
 
 
 def test_no_slots_left(engine: PostgreSQLEngine) -> None:
-    """53200, with the server's hint."""
+    """Row 34. 53200, with the server's hint."""
     engine.server.restart(max_prepared_transactions=2)
     try:
         ends = [engine.run(insert(f"{n}"), branch=n) for n in (1, 2, 3)]

@@ -67,7 +67,7 @@ def test_finished_by_hand(engine: PostgreSQLEngine, ordered: Decision, by_hand: 
     "proof", [None, "", "nonsense", "5@another-cluster", "99999999999@{cluster}", "99999999999999999999999@{cluster}"]
 )
 def test_absent_without_proof_is_unknown(engine: PostgreSQLEngine, proof: str | None) -> None:
-    """Never read as either outcome; least of all by the transaction ids of another server."""
+    """Row 35. Never read as either outcome; least of all by the transaction ids of another server."""
     cluster = engine.query("SELECT system_identifier FROM pg_control_system()")[0][0]
     said = proof.format(cluster=cluster) if proof else proof
     for ordered in Decision:
@@ -89,7 +89,7 @@ def test_another_database_is_unknown(engine: PostgreSQLEngine) -> None:
 
 
 def test_busy_is_tried_again(engine: PostgreSQLEngine) -> None:
-    """Another session is at it (55000): wait for it rather than report anything."""
+    """Row 35. Another session is at it (55000): wait for it rather than report anything."""
     end = insert_x(engine)
     with ThreadPoolExecutor(8) as together:
         finish = partial(engine.resource.finish, end.gid, Decision.COMMIT, end.proof)
@@ -99,7 +99,7 @@ def test_busy_is_tried_again(engine: PostgreSQLEngine) -> None:
 
 
 def test_a_server_that_is_down_is_unknown(engine: PostgreSQLEngine) -> None:
-    """And what was prepared survives it."""
+    """Row 32. And what was prepared survives it."""
     end = insert_x(engine)
     engine.server.stop("immediate")
     try:
@@ -115,7 +115,7 @@ def test_a_server_that_is_down_is_unknown(engine: PostgreSQLEngine) -> None:
 
 
 def test_the_answer_to_commit_is_lost(engine: PostgreSQLEngine, cut: Callable[[bytes], CuttingProxy]) -> None:
-    """Asked once more on a new connection, then proved."""
+    """Row 33. Asked once more on a new connection, then proved."""
     end = insert_x(engine)
     proxy = cut(b"COMMIT PREPARED")
     finished = engine.make(ALIAS).finish(end.gid, Decision.COMMIT, end.proof)
@@ -147,7 +147,7 @@ def cut(engine: PostgreSQLEngine, request: pytest.FixtureRequest) -> Callable[[b
 
 
 def test_the_answer_to_prepare_is_lost(engine: PostgreSQLEngine, cut: Callable[[bytes], CuttingProxy]) -> None:
-    """The server has prepared, the session is gone: found by the gid."""
+    """Row 33. The server has prepared, the session is gone: found by the gid."""
     cut(b"PREPARE TRANSACTION")
     end = engine.run(insert("x"), resource=engine.make(ALIAS))
     assert end.prepared is Prepared.UNKNOWN and end.failure is not None
@@ -156,7 +156,7 @@ def test_the_answer_to_prepare_is_lost(engine: PostgreSQLEngine, cut: Callable[[
 
 
 def test_the_session_died_before_prepare(engine: PostgreSQLEngine) -> None:
-    """The server did not prepare, and never will: proved by the transaction id."""
+    """Row 33. The server did not prepare, and never will: proved by the transaction id."""
     work = engine.resource.begin(gid=engine.gid(), batch=engine.batch, branch=1, ask=False, lock_timeout=5)
     insert("x")(ALIAS)
     assert work.problem() is None
@@ -190,7 +190,7 @@ def test_prepared_and_finished_before_the_look_up(engine: PostgreSQLEngine) -> N
 
 
 def test_an_earlier_execution_is_found(engine: PostgreSQLEngine, other: Resource) -> None:
-    """Asked with the first statement; its proof comes along. Other branches and installations are not ours."""
+    """Rows 14, 36. Asked with the first statement; with its proof. Other branches and installations are not ours."""
     ends = [insert_x(engine, branch) for branch in (1, 11, 12)]
     stranger = engine.gid(installation="deadbeef")
     engine.run(insert("y"), gid=stranger)

@@ -30,7 +30,7 @@ def few_slots(running: Site) -> Iterator[Site]:
 
 
 def test_waiting_tasks_hold_no_worker_slot(running: Site, tmp_path: Path) -> None:
-    """499 of 500 tasks are prepared, and the one worker's two slots run another batch to its end."""
+    """Row 22. 499 of 500 tasks are prepared, and the one worker's two slots run another batch to its end."""
     patient = start(running, "patient", tasks=500, seconds=12, path=tmp_path / "has run")
     running.wait_until(lambda: in_state(running, patient, "PREPARED") >= 400, 40, what="400 tasks prepared")
     other = start(running, customer="globex", tasks=9, fail_at=0)
@@ -44,7 +44,7 @@ def test_waiting_tasks_hold_no_worker_slot(running: Site, tmp_path: Path) -> Non
 
 
 def test_the_second_waits_until_it_fits(few_slots: Site) -> None:
-    """Two batches of 15 tasks on a server with 20 prepared slots."""
+    """Row 22. Two batches of 15 tasks on a server with 20 prepared slots."""
     site = few_slots
     first = start(site, tasks=45, fail_at=0, seconds=0.2)
     site.wait_until(lambda: field(site, first, "state") == "ACTIVE", 20, what="the first admitted")
@@ -60,6 +60,7 @@ def test_the_second_waits_until_it_fits(few_slots: Site) -> None:
 
 
 def test_one_that_never_fits(few_slots: Site) -> None:
+    """Row 22."""
     site = few_slots
     batch = start(site, tasks=63, fail_at=0)
     assert ended(site, batch) == "ROLLED_BACK"

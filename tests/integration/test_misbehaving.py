@@ -28,6 +28,7 @@ def running(whole_site: Site) -> Iterator[Site]:
     ],
 )
 def test_it_rolls_back_and_says_why(running: Site, tmp_path: Path, how: str, words: str) -> None:
+    """Rows 18, 43, 44, 45."""
     batch = start(running, "odd", how=how, path=tmp_path / "runs")
     assert ended(running, batch) == "ROLLED_BACK"
     reason = field(running, batch, "reason")

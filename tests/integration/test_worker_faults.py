@@ -26,7 +26,7 @@ def node(site: Site) -> Process:
 
 
 def test_killed_before_the_decision(site: Site, node: Process) -> None:
-    """What it had prepared counts and is not run again; what it was running is."""
+    """Rows 13, 15. What it had prepared counts and is not run again; what it was running is."""
     doomed = site.worker("prefork", 2)
     good = start(site, tasks=16, fail_at=0, seconds=0.4)
     bad = start(site, customer="globex", tasks=16, fail_at=16, seconds=0.1)
@@ -48,7 +48,7 @@ def test_killed_before_the_decision(site: Site, node: Process) -> None:
     ("fail_at", "deciding", "end"), [(0, "COMMITTING", "COMMITTED"), (5, "ROLLING_BACK", "ROLLED_BACK")]
 )
 def test_killed_after_the_decision(site: Site, node: Process, fail_at: int, deciding: str, end: str) -> None:
-    """Task 3 is on a server that is down when its batch is decided; then its worker dies."""
+    """Rows 15, 32. Task 3 is on a server that is down when its batch is decided; then its worker dies."""
     doomed = site.worker("prefork", 1)
     batch = start(site, tasks=5, fail_at=fail_at, seconds=1)
     site.wait_until(lambda: in_state(site, batch, "PREPARED") >= 3, 30, what="three tasks prepared")

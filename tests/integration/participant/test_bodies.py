@@ -60,6 +60,17 @@ def test_retry_is_not_a_vote(worker: Process, site: Site, manager: Manager, tmp_
     assert rows(site, manager) == 1
 
 
+def test_a_retry_that_cannot_be_published_is_not_a_vote_either(
+    worker: Process, site: Site, manager: Manager, tmp_path: Path
+) -> None:
+    """Celery would drop the message; the broker keeps it, and the task is run once more."""
+    manager.send(ODD + "cannot_be_sent_again", str(tmp_path / "count"), alias=LEDGER)
+    one_vote(manager, Decision.COMMIT)
+    manager.decide(Decision.COMMIT, manager.votes)
+    manager.wait(lambda: manager.ends)
+    assert rows(site, manager) == 1
+
+
 def test_retries_run_out(worker: Process, site: Site, manager: Manager, tmp_path: Path) -> None:
     manager.send(ODD + "unsteady", str(tmp_path / "count"), 99, alias=LEDGER)
     assert "file server" in one_vote(manager, Decision.ROLLBACK)
@@ -88,7 +99,7 @@ def test_the_soft_time_limit_is_a_vote(worker: Process, site: Site, manager: Man
 
 
 def test_siblings_on_one_key(site: Site, manager: Manager, apart: str) -> None:
-    """The second waits for the first, which waits for the decision, which waits for the second: until the timeout."""
+    """Row 44. The second waits for the first, that for the decision, that for the second: until the timeout."""
     with site.worker(
         "threads", 2, apart, env={**ENV, "DJANGO_SETTINGS_MODULE": "tests.integration.participant.odd.settings"}
     ):

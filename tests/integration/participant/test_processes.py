@@ -14,7 +14,7 @@ from tests.services import Process, Site
 
 
 def test_a_killed_workers_work_is_finished_by_another(worker: Process, site: Site, manager: Manager) -> None:
-    """Any agent that has the database does, through the recovery queue."""
+    """Row 15. Any agent that has the database does, through the recovery queue."""
     manager.send(ODD + "waits", 0, alias=LEDGER)
     manager.send("demo.tasks.write_entries", 2, number=2, alias="demo_crm", rows=1, fail_at=0, seconds=0)
     with site.worker("solo", 1, env=ENV) as doomed:
@@ -34,7 +34,7 @@ def test_a_killed_workers_work_is_finished_by_another(worker: Process, site: Sit
 
 
 def test_the_sweep_speaks_for_orphans(worker: Process, site: Site, manager: Manager) -> None:
-    """A prepared transaction of ours that nobody votes for; others' are never touched."""
+    """Rows 14, 36. A prepared transaction of ours that nobody votes for; others' are never touched."""
     orphan, stranger = (
         gids.build(installation=i, batch=manager.batch, branch=1, round=0, token=secrets.token_hex(8))
         for i in (site.installation, "0badf00d")
@@ -53,7 +53,7 @@ def test_the_sweep_speaks_for_orphans(worker: Process, site: Site, manager: Mana
 
 
 def test_recycled_children(site: Site, manager: Manager, apart: str) -> None:
-    """A child for each task: each has an agent of its own, votes through it, and leaves no mailbox behind."""
+    """Row 21. A child for each task: each has an agent of its own, votes through it, and leaves no mailbox behind."""
     with site.worker("prefork", 2, apart, "--max-tasks-per-child=1", env=ENV) as worker:
         for number in range(1, 9):
             manager.send(ODD + "waits", 0, number=number, alias="demo_ledger")

@@ -9,7 +9,7 @@ from tests.services import Site, wait_until
 
 
 def test_a_worker_killed_between_prepare_and_vote(site: Site, manager: Manager, apart: str) -> None:
-    """The broker is down at that moment, so the vote goes with the process. Who gets the message again votes for it."""
+    """Row 14. The broker is down just then, so the vote is lost. Who gets the message again votes for it."""
     with site.worker("prefork", 1, apart, env=ENV) as doomed:
         manager.send(ODD + "waits", 1, alias=LEDGER)
         manager.wait(lambda: manager.starts)
