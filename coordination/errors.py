@@ -106,6 +106,10 @@ class NothingUnfinished(RequestError):
     """Only tasks that still wait for their database can be declared; these do not: {tasks}."""
 
 
+class JournalNotBehind(RequestError):
+    """The journal (generation {generation}) is not older than its databases: there is nothing to release."""
+
+
 class KeyReused(CoordinationError):
     """Idempotency key {key!r} belongs to batch {batch} of {customer}, which was another request."""
 

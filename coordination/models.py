@@ -349,7 +349,31 @@ class Installation(models.Model):
     """Whose prepared transactions are ours: one row, made by the first migration."""
 
     id = models.CharField(primary_key=True, max_length=8)
-    generation = models.PositiveIntegerField(default=1)
+    generation = models.PositiveIntegerField(
+        default=1, help_text="Grows while nodes work; the databases of tasks keep a copy."
+    )
+    raised = models.DateTimeField(null=True, blank=True, help_text="When the generation grew last.")
+    needed = models.PositiveIntegerField(
+        default=0, help_text="The generation that a database was found to have; above ours: this journal is older."
+    )
+    behind_since = models.DateTimeField(null=True, blank=True, help_text="When that was found.")
 
     def __str__(self) -> str:
         return self.id
+
+
+class JournalRelease(models.Model):
+    """A person let nodes work with a journal that was restored from a backup. Append-only."""
+
+    at = models.DateTimeField(auto_now_add=True)
+    by = models.CharField(max_length=200)
+    why = models.TextField()
+    before = models.PositiveIntegerField(help_text="The generation that was restored.")
+    after = models.PositiveIntegerField(help_text="The generation that it was given.")
+    rolled_back = models.PositiveIntegerField(help_text="Undecided batches that were asked to roll back.")
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after} by {self.by}: {self.why}"

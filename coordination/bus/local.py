@@ -49,9 +49,14 @@ class Consumer:
     """One reader of one queue, and what it was given and has not acknowledged. The exchange's lock guards it."""
 
     def __init__(
-        self, queue: QueueName, receive: Callable[["Consumer", Parcel], bool], on_lost: Callable[[], None] | None
+        self,
+        queue: QueueName,
+        receive: Callable[["Consumer", Parcel], bool],
+        on_lost: Callable[[], None] | None,
+        priority: int = 0,
     ) -> None:
         self.queue = queue
+        self.priority = priority
         self.receive = receive
         self.on_lost = on_lost
         self.unacknowledged: dict[int, Parcel] = {}
@@ -140,15 +145,19 @@ class Exchange:
         name: QueueName,
         receive: Callable[[Consumer, Parcel], bool],
         on_lost: Callable[[], None] | None = None,
+        *,
+        priority: int = 0,
     ) -> tuple[Consumer, bool]:
         """Declare a queue and have ``receive`` called with what it holds and gets; whether the queue had to be made.
+
+        Of several consumers the one with the highest priority is served first; those of the same in turn.
 
         ``receive`` and ``on_lost`` run under the exchange's lock, in whatever thread publishes: they may only pass
         things on. ``receive`` returns False when its reader is gone.
         """
         with self._lock:
             made = self.declare(name)
-            consumer = Consumer(name, receive, on_lost)
+            consumer = Consumer(name, receive, on_lost, priority)
             self._queues[name].consumers.append(consumer)
             self._hand_out(self._queues[name])
             return consumer, made
@@ -198,12 +207,13 @@ class Exchange:
 
     @staticmethod
     def _next_free(queue: _Queue) -> Consumer | None:
-        for _ in range(len(queue.consumers)):
-            consumer = queue.consumers[0]
-            queue.consumers.rotate(-1)
-            if len(consumer.unacknowledged) < PREFETCH:
-                return consumer
-        return None
+        free = [consumer for consumer in queue.consumers if len(consumer.unacknowledged) < PREFETCH]
+        if not free:
+            return None
+        chosen = max(free, key=lambda consumer: consumer.priority)  # the first of several
+        queue.consumers.remove(chosen)
+        queue.consumers.append(chosen)
+        return chosen
 
     def _detach(self, consumer: Consumer) -> None:
         consumer.closed = True

@@ -45,9 +45,11 @@ class LocalNodeBus:
     async def declare_batch(self, batch: UUID) -> None:
         self._exchange().declare(local.batch_queue(batch))
 
-    async def consume_batch(self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost) -> BatchChannel:
+    async def consume_batch(
+        self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost, *, priority: int = 0
+    ) -> BatchChannel:
         reader = _Reader(self._exchange(), on_delivery, lambda: on_lost(QueueLost(batch=batch)))
-        created = reader.start(local.batch_queue(batch))
+        created = reader.start(local.batch_queue(batch), priority)
         self._readers.add(reader)
         return _BatchChannel(reader, self._readers, created)
 
@@ -79,6 +81,9 @@ class LocalNodeBus:
     async def put_back(self, batch: UUID, body: bytes) -> None:
         if not self._exchange().publish([(local.batch_queue(batch), body)]):
             raise BusError("the batch has no queue; its manager makes it")
+
+    async def set_aside(self, body: bytes, why: str) -> None:
+        self._exchange()
 
     async def consume_strays(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
         exchange = self._exchange()
@@ -138,10 +143,11 @@ class _Reader:
         self._closed = False
         self._consumer: Consumer | None = None
 
-    def start(self, queue: local.QueueName) -> bool:
+    def start(self, queue: local.QueueName, priority: int = 0) -> bool:
         """Declare the queue and consume it; whether it had to be made."""
         self._queue = queue
-        self._consumer, made = self._exchange.consume(queue, self._receive, self._lost if self._on_lost else None)
+        on_lost = self._lost if self._on_lost else None
+        self._consumer, made = self._exchange.consume(queue, self._receive, on_lost, priority=priority)
         return made
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, HeadersType
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
 from . import address
@@ -14,7 +14,7 @@ from .node_consumer import PREFETCH, AmqpDelivery, QueueConsumer
 from .node_link import CALL_TIMEOUT, Link, as_bus_error, close_channel
 from .port import ALARM, BLOCKED, SILENT, UNREACHABLE, BatchChannel, BusError, Delivery, OnDelivery, OnLost, QueueLost
 from .stray_reader import StrayReader
-from .topology import ALL, BATCH_ARGUMENTS, Topology, batch_binding
+from .topology import ALL, BATCH_ARGUMENTS, POISON_ARGUMENTS, POISON_BYTES, Topology, batch_binding
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +65,16 @@ class AmqpNodeBus:
         async with self._consuming.channel("declaring a batch's queue") as channel:
             await self._declare_batch(channel, batch)
 
-    async def consume_batch(self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost) -> BatchChannel:
+    async def consume_batch(
+        self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost, *, priority: int = 0
+    ) -> BatchChannel:
         consumer = QueueConsumer(
             self._consuming,
             self._names.batch_queue(batch),
             declare=lambda channel: self._declare_batch(channel, batch),
             on_delivery=on_delivery,
             on_lost=lambda: on_lost(QueueLost(batch=batch)),
+            priority=priority,
         )
         async with self._consuming.opening:
             await consumer.start()
@@ -127,6 +130,13 @@ class AmqpNodeBus:
         if not await self._publish("", self._names.batch_queue(batch), body, persistent=True):
             raise BusError("the batch has no queue; its manager makes it")
 
+    async def set_aside(self, body: bytes, why: str) -> None:
+        async with self._consuming.channel("declaring the queue of poison") as channel:
+            await channel.declare_queue(self._names.poison, durable=True, arguments=POISON_ARGUMENTS)
+        headers: HeadersType = {"why": why[:500], "bytes": len(body)}
+        if not await self._publish("", self._names.poison, body[:POISON_BYTES], persistent=True, headers=headers):
+            raise BusError(f"queue {self._names.poison} vanished")
+
     async def consume_strays(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
         reader = StrayReader(on_delivery)
         consumer = QueueConsumer(
@@ -178,11 +188,14 @@ class AmqpNodeBus:
             await channel.declare_queue(queue, durable=True)
         self._recovery_declared.add(queue)
 
-    async def _publish(self, exchange: str, key: str, body: bytes, *, persistent: bool) -> bool:
+    async def _publish(
+        self, exchange: str, key: str, body: bytes, *, persistent: bool, headers: HeadersType | None = None
+    ) -> bool:
         """False if the message reached no queue. Raises BusError if it was not confirmed in time."""
         channel = await self._publishing_channel()
         generation = self._publishing.generation
-        message = Message(body, delivery_mode=DeliveryMode.PERSISTENT if persistent else DeliveryMode.NOT_PERSISTENT)
+        mode = DeliveryMode.PERSISTENT if persistent else DeliveryMode.NOT_PERSISTENT
+        message = Message(body, delivery_mode=mode, headers=headers)
         try:
             with as_bus_error("publishing"):
                 target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange

@@ -51,6 +51,7 @@ class QueueConsumer:
         declare: Callable[[AbstractChannel], Awaitable[None]],
         on_delivery: Callable[[AmqpDelivery], None],
         on_lost: Callable[[], None] | None = None,
+        priority: int = 0,
     ) -> None:
         """``on_lost`` is told once that the queue is gone, and that ends the consumer; without it the queue is made
         again.
@@ -62,6 +63,7 @@ class QueueConsumer:
         self._declare = declare
         self._on_delivery = on_delivery
         self._on_lost = on_lost
+        self._priority = priority
         self._channel: AbstractChannel | None = None
         self._gone = asyncio.Event()
         self._lost = False
@@ -127,7 +129,7 @@ class QueueConsumer:
                     raw.on_consumer_cancel_callbacks.add(lambda _: self._cancelled(gone))
                     raw.closing.add_done_callback(lambda _: gone.set())
                     queue = await channel.get_queue(self._queue, ensure=False)
-                    await queue.consume(self._deliver)
+                    await queue.consume(self._deliver, arguments={"x-priority": self._priority})
         except BaseException:
             await close_channel(channel)
             raise

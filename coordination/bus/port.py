@@ -79,8 +79,13 @@ class NodeBus(Protocol):
     async def declare_batch(self, batch: UUID) -> None:
         """Declare and bind the batch's queue (durable, classic; idempotent). Raises BusError."""
 
-    async def consume_batch(self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost) -> BatchChannel:
+    async def consume_batch(
+        self, batch: UUID, on_delivery: OnDelivery, on_lost: OnLost, *, priority: int = 0
+    ) -> BatchChannel:
         """Declare the batch's queue and consume it, on a channel of its own, at most 200 unacknowledged.
+
+        Of several who consume it, messages go to the one with the highest ``priority`` that can take them: a node that
+        was stopped, and is not known to be gone yet, must not swallow half of what its successor waits for.
 
         ``on_delivery`` is a plain function called on the loop. ``on_lost`` is called there, once, when the queue turned
         out gone; that ends this consumer. The queue is not declared again by itself: a node that slept while another
@@ -118,6 +123,13 @@ class NodeBus(Protocol):
         """Publish a stray to its batch's queue, persistent, confirmed. Raises BusError, also if there is none.
 
         It is not made here: whoever manages the batch must find out that it was lost (``BatchChannel.created``).
+        """
+
+    async def set_aside(self, body: bytes, why: str) -> None:
+        """Keep the beginning of a message that nobody understands for people to look at, persistent, confirmed.
+
+        Bounded in number and size; the oldest go first. The bus within one process, which carries nobody else's
+        messages, keeps none. Raises BusError.
         """
 
     async def consume_strays(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:

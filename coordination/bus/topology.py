@@ -3,7 +3,8 @@
 ``coordination.<installation>.votes`` (topic) takes what agents say, key ``<batch>.<branch>``; each batch has one
 durable classic queue bound ``<batch>.*``, and what finds no queue goes by the alternate exchange to ``….strays``.
 ``….decisions`` (direct) reaches mailboxes, one a process, bound under its id and under ``all``.
-``….recovery.<alias>`` is a durable queue read by every agent that has that database.
+``….recovery.<alias>`` is a durable queue read by every agent that has that database. ``….poison`` is read by nobody but
+people: it keeps the last messages that nobody understood.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ A queue with a consumer never expires, and while a node runs, every open batch h
 nothing is lost that does not come again: the sweep votes for all that is prepared, and the next manager, which has to
 make the queue anew, asks all agents what they hold and sends again what no agent has begun.
 """
+
+POISON_ARGUMENTS: dict[str, Any] = {
+    "x-max-length": 1_000, "x-overflow": "drop-head", "x-message-ttl": 14 * 24 * 60 * 60 * 1000,
+}  # fmt: skip
+POISON_BYTES = 16_384
+"""How much of a message that nobody understands is kept."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,11 @@ class Topology:
             (self.votes, "topic", {"alternate-exchange": self.strays}),
             (self.decisions, "direct", {}),
         )
+
+    @property
+    def poison(self) -> str:
+        """The queue of messages that nobody understands, for people."""
+        return self._name("poison")
 
     def batch_queue(self, batch: UUID) -> str:
         """The queue of one batch's votes."""

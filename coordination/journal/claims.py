@@ -16,9 +16,13 @@ from coordination import conf
 from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState, Decision, Kind
 from coordination.protocol.stored import Snapshot, StoredAttempt, StoredBranch
 
+from .generation import Standing, standing
+
 LEASE_SECONDS = 4.0
 """A node silent for so long may lose its batches to another."""
 RENEW_SECONDS = 1.0
+SILENT_SECONDS = 1.5
+"""A node that was not heard of for so long may have died."""
 GIVE_UP_SECONDS = 3.0
 """A node that could not renew for so long, by its own monotonic clock, closes its channels by itself."""
 
@@ -60,8 +64,8 @@ class Loaded:
     """Seconds since 1970, by the journal's clock."""
 
 
-def heartbeat(node: str, batches: int) -> None:
-    """This node lives."""
+def heartbeat(node: str, batches: int) -> Standing:
+    """This node lives; what the journal says of itself."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute(
             "INSERT INTO coordination_node (name, started, heartbeat, batches)"
@@ -69,6 +73,7 @@ def heartbeat(node: str, batches: int) -> None:
             " ON CONFLICT (name) DO UPDATE SET heartbeat = clock_timestamp(), batches = EXCLUDED.batches",
             [node, batches],
         )
+    return standing()
 
 
 def leave(node: str) -> None:
@@ -101,6 +106,22 @@ def claim(node: str, managed: Collection[UUID]) -> tuple[list[Claim], bool]:
             values,
         )
         return [Claim(batch=row[0], epoch=row[1]) for row in cursor.fetchall()], values["share"] < free
+
+
+def next_lease_to_end(node: str) -> float | None:
+    """Seconds until the first of the other nodes that are silent loses its batches; None if none is silent.
+
+    Whoever looks again just then takes them over in time, however long its pause is otherwise.
+    """
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(
+            f"SELECT extract(epoch FROM min(heartbeat) - clock_timestamp() + interval '{LEASE_SECONDS} s')::float8"
+            " FROM coordination_node WHERE name <> %s AND heartbeat BETWEEN"
+            f" clock_timestamp() - interval '{LEASE_SECONDS} s' AND clock_timestamp() - interval '{SILENT_SECONDS} s'",
+            [node],
+        )
+        seconds = cursor.fetchone()[0]
+        return None if seconds is None else max(seconds, 0.0) + 0.01
 
 
 def still_ours(claim: Claim) -> bool:

@@ -33,14 +33,14 @@ from coordination.protocol.effects import (
     TellAll,
 )
 from coordination.protocol.journal_rules import ANSWER_SECONDS, repeat_delay
-from coordination.protocol.messages import MAX_REASON, Decided, cut, encode
+from coordination.protocol.messages import MAX_REASON, Decided, MessageError, cut, encode
 from coordination.protocol.states import BATCH_ENDED, BatchState, Declared
 from coordination.protocol.stored import WriteResult
 
 from .admission import Admitted, Applicant, Never, Waits
 from .dispatch import Dispatcher
 from .outside import LOOK_SECONDS, Outside
-from .strays import is_over, read
+from .strays import is_over, read, set_aside
 from .waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
@@ -88,11 +88,13 @@ class BatchManager:
         self._asking_from = 0.0
         self._consuming = asyncio.Event()
         self._losses = 0
+        self._setting_aside: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Manage the batch. Returns when it has ended (``ended``) or must be claimed again; logs why."""
         try:
             loaded = await self._around.journal.run(claims.load, self.claim)
+            requests = await self._around.journal.run(claims.asked, [self.claim.batch])
         except JournalError as error:
             logger.warning("Batch %s could not be read: %s", self.claim.batch, error)
             return
@@ -102,6 +104,8 @@ class BatchManager:
         self._deadline = loaded.deadline or 0.0
         self._queue, self._created, self._admitted = loaded.queue, loaded.created, loaded.admitted
         self._set_times(loaded)
+        for asked in requests:  # Before anything is sent: it may be that nothing should be.
+            self.ask(asked)
         tasks = [
             asyncio.create_task(work)
             for work in (
@@ -273,17 +277,26 @@ class BatchManager:
     # --- taking messages in -------------------------------------------------------------------------------------
 
     def _on_delivery(self, delivery: Delivery) -> None:
-        message = read(delivery.body)
-        if message is None or message.batch != self.claim.batch:
-            self._poison(delivery)
+        try:
+            message = read(delivery.body)
+            if message.batch != self.claim.batch:
+                raise MessageError(f"it speaks of batch {message.batch}, in the queue of {self.claim.batch}")
+        except MessageError as error:
+            self._poison(delivery, str(error))
             return
         self._heard[message.process] = monotonic()
         self._core.receive(message, delivery)
         self._wake.set()
 
-    def _poison(self, delivery: Delivery) -> None:
-        task = asyncio.ensure_future(delivery.acknowledge())
-        task.add_done_callback(lambda _: None)
+    def _poison(self, delivery: Delivery, why: str) -> None:
+        task = asyncio.create_task(set_aside(delivery, why, self._around.bus))
+        self._setting_aside.add(task)
+        task.add_done_callback(self._set_aside)
+
+    def _set_aside(self, task: "asyncio.Task[None]") -> None:
+        self._setting_aside.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.info("Batch %s: poison could not be set aside, it comes again: %s", self.claim.batch, error)
 
     def _on_lost(self, lost: QueueLost) -> None:
         self._channel = None
@@ -300,7 +313,9 @@ class BatchManager:
                     if not await self._around.journal.run(claims.still_ours, self.claim):
                         self._step_down("another node manages this batch")
                         return
-                    channel = await self._around.bus.consume_batch(self.claim.batch, self._on_delivery, self._on_lost)
+                    channel = await self._around.bus.consume_batch(
+                        self.claim.batch, self._on_delivery, self._on_lost, priority=self.claim.epoch
+                    )
                     if await is_over(self.claim.batch, self._around.journal):
                         await channel.close()
                         self._step_down("it has ended")

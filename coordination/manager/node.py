@@ -17,12 +17,14 @@ from coordination import conf
 from coordination.bus.choose import node_bus
 from coordination.bus.port import BusError, Delivery
 from coordination.journal import claims
-from coordination.journal.claims import GIVE_UP_SECONDS, RENEW_SECONDS, Claim
+from coordination.journal.claims import GIVE_UP_SECONDS, LEASE_SECONDS, RENEW_SECONDS, Claim
 from coordination.journal.pool import JournalError, JournalPool
+from coordination.journal.wake import wake_nodes
 
 from . import cleanup, strays
 from .batch_manager import BatchManager, Notify, Surroundings
 from .dispatch import Dispatcher
+from .generation import GenerationWatch
 from .outside import Outside
 from .waiting_room import WaitingRoom
 
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 LEFTOVERS_SECONDS = 0.2
 """What was left to other nodes is looked at again so soon."""
+HAND_OVER_SECONDS = 0.3
 LIVES_SECONDS = 1.5
 """How long the answer to "does this mailbox have a reader?" holds, for all batches."""
 
@@ -50,6 +53,7 @@ class Node:
         self._renewed = monotonic()
         self._lives: dict[str, tuple[float, bool]] = {}
         self._outside = Outside(self._bus, self._dispatcher)
+        self._watch = GenerationWatch(self._journal, lambda: bool(self._managed))
         self._around = Surroundings(
             bus=self._bus, journal=self._journal, dispatcher=self._dispatcher, waiting_room=self._waiting_room,
             notify=notify, process_lives=self._process_lives, outside=self._outside,
@@ -66,13 +70,16 @@ class Node:
         """
         await self._wait_for_journal()
         on_ready()
-        works = (self._renew(), self._connect(), self._tick(), self._waiting_room.run(), self._outside.run())
+        works = (
+            self._renew(), self._connect(), self._tick(), self._waiting_room.run(), self._outside.run(),
+            self._watch.run(self._wake.set),
+        )  # fmt: skip
         helpers = [asyncio.create_task(work) for work in works]
         try:
             while True:
-                soon = await self._sweep()
+                pause = await self._sweep()
                 try:
-                    async with asyncio.timeout(LEFTOVERS_SECONDS if soon else SWEEP_SECONDS):
+                    async with asyncio.timeout(pause):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
@@ -115,32 +122,41 @@ class Node:
                 await asyncio.sleep(SWEEP_SECONDS)
 
     async def _on_stray(self, delivery: Delivery) -> None:
+        if not self._watch.trusted:
+            raise BusError("the journal is not known to be as new as its databases")
         await strays.answer(delivery, self._bus, self._journal)
 
     async def _renew(self) -> None:
         while True:
+            # Looked at before the lease is renewed as well: whoever slept past it, renewing, would hold on to what may
+            # be another's by now.
+            await self._give_up_if_late(LEASE_SECONDS)
             try:
-                await self._journal.run(claims.heartbeat, self.name, len(self._managed))
+                standing = await self._journal.run_anyway(claims.heartbeat, self.name, len(self._managed))
                 self._renewed = monotonic()
+                if await self._watch.hear(standing):
+                    await self._drop_all()
             except JournalError as error:
                 logger.warning("Node %s could not renew its lease: %s", self.name, error)
-            if monotonic() - self._renewed > GIVE_UP_SECONDS and self._managed:
-                logger.error(
-                    "Node %s could not renew its lease for %s s and drops its batches", self.name, GIVE_UP_SECONDS
-                )
-                await self._drop_all()
+            await self._give_up_if_late(GIVE_UP_SECONDS)
             await asyncio.sleep(RENEW_SECONDS)
+
+    async def _give_up_if_late(self, seconds: float) -> None:
+        late = monotonic() - self._renewed
+        if late > seconds and self._managed:
+            logger.error("Node %s could not renew its lease for %.1f s and drops its batches", self.name, late)
+            await self._drop_all()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(2)
             self._dispatcher.submit(self._dispatcher.tick)
 
-    async def _sweep(self) -> bool:
-        """Claim, carry requests in, clean up. True if batches were left to other nodes: look again soon."""
+    async def _sweep(self) -> float:
+        """Claim, carry requests in, clean up. Seconds to the next look: few if batches were left to other nodes."""
         self._drop_finished()
-        if monotonic() - self._renewed > GIVE_UP_SECONDS:
-            return False
+        if monotonic() - self._renewed > GIVE_UP_SECONDS or not self._watch.trusted:
+            return SWEEP_SECONDS
         try:
             claimed, left = await self._journal.run(claims.claim, self.name, list(self._managed))
             for claim in claimed:
@@ -152,12 +168,14 @@ class Node:
             busy = [*self._managed, *self._cleaning]
             for batch in await self._journal.run(claims.to_clean, self.name, busy):
                 self._clean(batch)
+            silent = await self._journal.run(claims.next_lease_to_end, self.name)
         except JournalError as error:
             logger.warning("Node %s could not look for batches: %s", self.name, error)
-            return False
-        return left
+            return SWEEP_SECONDS
+        return min(SWEEP_SECONDS, LEFTOVERS_SECONDS if left else silent or SWEEP_SECONDS)
 
     def _manage(self, claim: Claim) -> None:
+        self._watch.worked()
         manager = BatchManager(claim, self._around)
         task = asyncio.create_task(manager.run(), name=f"batch {claim.batch}")
         self._managed[claim.batch] = (manager, task)
@@ -200,12 +218,17 @@ class Node:
         self._managed.clear()
 
     async def _hand_over(self) -> None:
-        await self._drop_all()
+        # What takes long is closing hundreds of channels. Their batches need not wait for that: nothing is written any
+        # more, and closing the connection closes them all.
+        dropping = asyncio.create_task(self._drop_all())
+        await asyncio.wait({dropping}, timeout=HAND_OVER_SECONDS)
         try:
             await self._journal.run(claims.leave, self.name)
+            await wake_nodes()
         except JournalError as error:
             logger.warning("Node %s could not say goodbye; its batches are free in some seconds: %s", self.name, error)
         self._dispatcher.close()
         await self._bus.close()
+        await asyncio.wait({dropping}, timeout=HAND_OVER_SECONDS)
         self._journal.close()
         logger.info("Node %s has stopped", self.name)

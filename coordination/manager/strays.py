@@ -15,9 +15,10 @@ logger = logging.getLogger(__name__)
 
 async def answer(delivery: Delivery, bus: NodeBus, journal: JournalPool) -> None:
     """Answer one stray, then acknowledge it. Raises BusError, JournalError: then it has to come again."""
-    message = read(delivery.body)
-    if message is None:
-        await delivery.acknowledge()
+    try:
+        message = read(delivery.body)
+    except MessageError as error:
+        await set_aside(delivery, str(error), bus)
         return
     gids = [item.gid for item in message.items] if isinstance(message, Votes) else []
     facts = await journal.run(strays.facts, message.batch, gids)
@@ -42,14 +43,18 @@ async def is_over(batch: UUID, journal: JournalPool) -> bool:
     return over
 
 
-def read(body: bytes) -> ToManager | None:
-    """The message in ``body`` if it is one for managers; else None, and one ERROR line: poison is set aside."""
-    try:
-        message = decode(body)
-    except MessageError as error:
-        logger.error("A message that nobody understands was set aside: %s", error)
-        return None
+def read(body: bytes) -> ToManager:
+    """The message in ``body``. Raises MessageError if it is none for managers: it is poison, to be set aside."""
+    message = decode(body)
     if not isinstance(message, ToManager):
-        logger.error("A %s message, which is for agents, was set aside", type(message).__name__)
-        return None
+        raise MessageError(f"a {type(message).__name__} message is for agents")
     return message
+
+
+async def set_aside(delivery: Delivery, why: str, bus: NodeBus) -> None:
+    """Keep poison for people to look at, say so once, and acknowledge it. Raises BusError: then it comes again."""
+    await bus.set_aside(delivery.body, why)
+    logger.error(
+        "A message of %s bytes was set aside, its beginning is in the queue of poison: %s", len(delivery.body), why
+    )
+    await delivery.acknowledge()

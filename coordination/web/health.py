@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import amqp
 from channels.layers import get_channel_layer
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -21,6 +21,7 @@ from django.views.decorators.http import require_safe
 from coordination import conf
 from coordination.bus import address
 from coordination.bus.port import ALARM
+from coordination.journal import generation
 from coordination.live.reading import Readers
 
 LIMIT = 2.5
@@ -72,6 +73,10 @@ async def _journal() -> None:
     await _readers.run(_look_into_the_journal)
 
 
+async def _generation() -> None:
+    await _readers.run(_compare_generations)
+
+
 async def _migrations() -> None:
     await _readers.run(_look_for_migrations)
 
@@ -93,6 +98,15 @@ async def _layer() -> None:
 def _look_into_the_journal() -> None:
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+def _compare_generations() -> None:
+    try:
+        behind = generation.standing().behind
+    except DatabaseError:
+        return  # nobody can tell: there is no journal, or not all of its tables
+    if behind:
+        raise Missing("the journal is older than its databases; look at it with manage.py release_journal")
 
 
 def _look_for_migrations() -> None:
@@ -126,6 +140,7 @@ def _alarmed(reason: str) -> None:
 
 PARTS: dict[str, Callable[[], Awaitable[None]]] = {
     "journal": _journal,
+    "generation": _generation,
     "migrations": _migrations,
     "broker": _broker,
     "layer": _layer,

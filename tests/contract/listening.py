@@ -97,8 +97,8 @@ class Process:
         self.connected += 1
 
 
-async def consume(node: NodeBus, batch: UUID) -> Votes:
+async def consume(node: NodeBus, batch: UUID, *, priority: int = 0) -> Votes:
     """Consume a batch's queue into a recorder."""
     votes = Votes()
-    votes.channel = await node.consume_batch(batch, votes.deliveries.append, votes.lost.append)
+    votes.channel = await node.consume_batch(batch, votes.deliveries.append, votes.lost.append, priority=priority)
     return votes

@@ -156,6 +156,16 @@ class TestTheBatchQueue:
         await eventually(lambda: again.lost)
         assert (await consume(node, batch)).channel.created
 
+    async def test_messages_go_to_the_later_manager(self, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
+        """The earlier one was stopped, perhaps, and nobody knows whether it will wake."""
+        earlier = await consume(node, batch, priority=1)
+        later = await consume(node, batch, priority=2)
+        await process().publish(batch, *(b"%d" % n for n in range(20)))
+        await eventually(lambda: len(later.deliveries) == 20)
+        assert earlier.deliveries == []
+        await later.channel.close()
+        await eventually(lambda: len(earlier.deliveries) == 20)
+
     async def test_is_deleted_only_if_empty(self, pair: Pair, node: NodeBus, process: MakeProcess, batch: UUID) -> None:
         assert await node.delete_batch(batch), "there is none"
         await node.declare_batch(batch)

@@ -29,6 +29,7 @@ def working(whole_site: Site) -> Iterator[Site]:
 
 
 def test_the_only_node_killed_in_the_middle_of_the_votes(working: Site, site: Site) -> None:
+    """Row 1. The next one goes on from the journal and from what waits in the batch's queue; nothing is done twice."""
     node = site.node()
     good = start(site, tasks=40, fail_at=0, seconds=0.25)
     bad = start(site, customer="globex", tasks=40, fail_at=40, seconds=0.05)
@@ -69,7 +70,7 @@ def test_the_broker_loses_everything_while_no_node_runs(working: Site, site: Sit
 
 
 def test_a_node_that_is_stopped_hands_over(working: Site, site: Site) -> None:
-    """SIGTERM: another node has its batches within a second or two, long before a lease would have run out."""
+    """Row 11. SIGTERM: another node has its batches within a second or two, long before a lease would have run out."""
     first = site.node()
     batch = start(site, tasks=24, fail_at=0, seconds=0.25)
     site.wait_until(lambda: in_state(site, batch, "PREPARED") >= 4, 30, what="four votes stored")

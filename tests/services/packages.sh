@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make sure that RabbitMQ, Redis and a browser are on this machine. As root on Debian they are installed, without
+# Make sure that RabbitMQ, Redis, a browser and libfaketime are on this machine. As root on Debian they are installed, without
 # starting the servers that come with the packages: the tests run private ones. Anybody else is told what to install.
 set -eu
 
@@ -7,6 +7,7 @@ missing=
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="rabbitmq-server"
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v chromium >/dev/null || missing="$missing chromium"
+[ -e "/usr/lib/$(uname -m)-linux-gnu/faketime/libfaketimeMT.so.1" ] || missing="$missing libfaketime"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

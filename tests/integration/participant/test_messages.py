@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from coordination.protocol.messages import Inquire, Stop
+from coordination.protocol.messages import Decided, Inquire, Started, Stop
 from coordination.protocol.states import Decision, Outcome
 from tests.integration.participant.looking import LEDGER, ODD, everything_acknowledged, one_vote, prepared, rows
 from tests.integration.participant.standin import Manager
@@ -39,7 +39,23 @@ def test_a_failing_duplicate_votes_for_what_is_prepared(
     manager.wait(lambda: manager.ends)
 
 
+def test_a_decision_before_the_first_vote(worker: Process, site: Site, manager: Manager) -> None:
+    """Row 19. The process learns it although it holds nothing yet: what is at work is undone, no more is begun."""
+    manager.send(ODD + "waits", 1, alias=LEDGER)
+    manager.wait(lambda: manager.starts)
+    (process,) = {message.process for message in manager.heard if isinstance(message, Started)}
+    manager.tell(process, Decided(batch=manager.batch, outcome=Decision.ROLLBACK, gids=()))
+    manager.tell("all", Stop(batch=manager.batch))
+    time.sleep(0.3)
+    for number in range(2, 8):
+        manager.send(ODD + "waits", 0, number=number, alias=LEDGER)
+    everything_acknowledged(site, manager)
+    wait_until(lambda: not prepared(site, manager), 10, what="nothing prepared")
+    assert (len(manager.attempts), rows(site, manager)) == (1, 0)
+
+
 def test_a_batch_that_is_over_starts_no_more_tasks(worker: Process, site: Site, manager: Manager) -> None:
+    """Row 19. No process of a worker that has heard of the end begins one, also if it had none of them before."""
     manager.send(ODD + "waits", 0, alias=LEDGER)
     one_vote(manager, Decision.COMMIT)
     manager.tell("all", Stop(batch=manager.batch))

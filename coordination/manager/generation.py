@@ -1,0 +1,151 @@
+"""Keeps the databases' copies of the journal's generation, and finds out that they know a later one.
+
+Then the journal was restored from a backup that is older than they are. A node that finds this out says so in the
+journal, where every other node sees it within a second: none of them works until a person releases it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+from coordination import conf
+from coordination.journal import generation
+from coordination.journal.generation import RAISE_SECONDS, Standing
+from coordination.journal.pool import JournalError, JournalPool
+from coordination.resources import marks, registry
+from coordination.resources.base import ResourceError
+
+logger = logging.getLogger(__name__)
+attention = logging.getLogger("coordination.attention")
+
+ANSWER_SECONDS = 1.0
+"""How long the databases' answers are waited for; who is late is asked again with the next look."""
+LOOK_SECONDS = 1.0
+REMIND_SECONDS = 60.0
+
+
+class GenerationWatch:
+    """A node's own; its methods belong to the node's event loop."""
+
+    def __init__(self, journal: JournalPool, busy: Callable[[], bool]) -> None:
+        """``busy`` tells whether the node manages batches now: only then is there anything to be marked."""
+        self.trusted = False
+        """The journal is not older than its databases, as far as anyone knows: the node may work."""
+        self._journal = journal
+        self._busy = busy
+        self._owed = False
+        self._looked = False
+        self._reminded = -REMIND_SECONDS
+        self._unread = set(registry.aliases())
+        self._asking: dict[str, asyncio.Future[int | None]] = {}
+        self._failing: dict[str, str] = {}
+
+    def worked(self) -> None:
+        """The node has begun to manage a batch: the databases are to know that, however soon it ends."""
+        self._owed = True
+
+    async def run(self, on_trusted: Callable[[], None]) -> None:
+        """Compare journal and databases, then mark them as time goes by. For ever."""
+        while True:
+            try:
+                if not self._looked or self._unread:
+                    await self._compare()
+                    if self.trusted:
+                        on_trusted()
+                if self.trusted and (self._owed or self._busy()):
+                    self._owed = self._busy() or not await self._mark(RAISE_SECONDS)
+            except JournalError as error:
+                logger.info("The journal's generation could not be looked at: %s", error)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def hear(self, standing: Standing) -> bool:
+        """What the journal says of itself now. True: the node must drop all it does. Raises JournalError."""
+        if standing.generation < self._journal.least:
+            # It was another one a moment ago.
+            await self._journal.run_anyway(generation.found_later, self._journal.least)
+            standing = Standing(generation=standing.generation, needed=self._journal.least)
+        self._journal.least = max(standing.generation, standing.needed)
+        was, self.trusted = self.trusted, self._looked and not standing.behind
+        if standing.behind:
+            self._remind(standing)
+        elif self.trusted and not was:
+            self._reminded = -REMIND_SECONDS
+            await self._mark(0)
+        return was and not self.trusted
+
+    def _remind(self, standing: Standing) -> None:
+        if monotonic() - self._reminded < REMIND_SECONDS:
+            return
+        self._reminded = monotonic()
+        attention.error(
+            "The journal is older than its databases (its generation is %s, theirs %s): it was restored from a backup."
+            " No batch is managed until somebody has looked at it: manage.py release_journal",
+            standing.generation, standing.needed,
+        )  # fmt: skip
+
+    async def _compare(self) -> None:
+        """Ask the databases that were not asked yet. Until one has answered, nothing is known."""
+        installation = conf.installation()
+        answers = await self._ask(self._unread, lambda alias: marks.read(alias, installation))
+        if self._unread and not answers and not self._looked:
+            return
+        self._unread -= answers.keys()
+        if answers:
+            await self._journal.run_anyway(generation.found_later, max(answers.values()))
+        self._looked = True
+        await self.hear(await self._journal.run_anyway(generation.standing))
+
+    async def _mark(self, every: float) -> bool:
+        """Raise the generation if no node has for so long, and tell the databases. False if it was not raised."""
+        raised: int | None = await self._journal.run(generation.raise_generation, every)
+        if raised is None:
+            return False
+        installation = conf.installation()
+
+        def write(alias: str) -> int:
+            marks.write(alias, installation, raised)
+            return raised
+
+        await self._ask(registry.aliases(), write)
+        return True
+
+    # --- asking all databases at once, each in a thread: one that hangs holds up nobody ---------------------------
+
+    async def _ask(self, aliases: Iterable[str], question: Callable[[str], int]) -> dict[str, int]:
+        """What those answer who do so in time."""
+        asked = {alias: self._start(alias, question) for alias in aliases if alias not in self._asking}
+        self._asking |= asked
+        if asked:
+            await asyncio.wait(asked.values(), timeout=ANSWER_SECONDS)
+        answers = {alias: future.result() for alias, future in asked.items() if future.done()}
+        return {alias: answer for alias, answer in answers.items() if answer is not None}
+
+    def _start(self, alias: str, question: Callable[[str], int]) -> "asyncio.Future[int | None]":
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[int | None] = loop.create_future()
+
+        def tell(answer: int | None, problem: str) -> None:
+            self._asking.pop(alias, None)
+            self._note(alias, problem)
+            if not asked.done():
+                asked.set_result(answer)
+
+        def ask() -> None:
+            answer, problem = None, ""
+            try:
+                answer = question(alias)
+            except ResourceError as error:
+                problem = str(error)
+            with contextlib.suppress(RuntimeError):  # The node has ended meanwhile.
+                loop.call_soon_threadsafe(tell, answer, problem)
+
+        threading.Thread(target=ask, name=f"coordination-mark-{alias}", daemon=True).start()
+        return asked
+
+    def _note(self, alias: str, problem: str) -> None:
+        if problem and self._failing.get(alias) != problem:
+            logger.warning("A database cannot tell, nor be told, how old the journal is: %s", problem)
+        self._failing[alias] = problem

@@ -1,0 +1,195 @@
+"""Nodes that die, stop and leave at the worst moments: their batches go on, and nobody does harm."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from coordination.crashpoints import Point
+from coordination.protocol import gid
+from tests.faults.crashing import Crash, killed, name_of
+from tests.faults.voting import delete_queue, vote_again
+from tests.integration.batches import (
+    adopted,
+    attempts,
+    doubled,
+    ended,
+    field,
+    in_state,
+    nothing_left,
+    prepared,
+    rows,
+    start,
+)
+from tests.services import Process, Site
+
+MANY = 1000
+"""Tasks of a batch that is dispatched in two chunks."""
+
+
+@pytest.fixture(scope="module")
+def worker(whole_site: Site) -> Iterator[Process]:
+    """Customers and a worker of two processes; nodes are each test's own."""
+    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    with whole_site.worker("prefork", 2) as worker:
+        yield worker
+
+
+@pytest.fixture
+def crash(tmp_path: Path) -> Crash:
+    return Crash(tmp_path)
+
+
+def on_the_broker(site: Site) -> int:
+    """How many task messages wait or are being worked on."""
+    return site.rabbitmq.queues()["celery"].messages
+
+
+def number_sent(site: Site, batch: str) -> int:
+    """How many of its tasks the journal has as sent."""
+    return int(site.value("default", "SELECT count(*) FROM coordination_branch WHERE batch_id = %s AND sent", [batch]))
+
+
+def test_killed_at_each_step_until_a_thousand_tasks_are_decided(worker: Process, site: Site, crash: Crash) -> None:
+    """Rows 1, 2, 5, 46. One batch outlives the only node four times; each time the next node goes on where it was."""
+    worker.suspend()
+    node = site.node(env=crash.at("dispatch.sent=kill"))
+    batch = start(site, tasks=MANY, fail_at=0, rows=1)
+    killed(site, node, crash, Point.CHUNK_SENT)
+    # Half of them are on the broker, and the journal knows of none.
+    assert (on_the_broker(site), number_sent(site, batch)) == (MANY // 2, 0)
+
+    node = site.node(env=crash.at("votes.stored=kill"))
+    site.wait_until(lambda: number_sent(site, batch) == MANY, 20, what="all of them sent by the next node")
+    assert on_the_broker(site) == MANY // 2 + MANY
+    worker.resume()
+    killed(site, node, crash, Point.VOTES_STORED)
+    stored = adopted(site, batch)
+    assert stored
+
+    node = site.node(env=crash.at("decision.before=kill"))
+    killed(site, node, crash, Point.DECIDING)
+    held = prepared(site, batch)
+    assert stored <= held and len(held) == MANY
+    assert (field(site, batch, "decision"), field(site, batch, "state")) == (None, "ACTIVE")
+
+    node = site.node(env=crash.at("decision.stored=kill"))
+    killed(site, node, crash, Point.DECIDED)
+    assert (field(site, batch, "decision"), rows(site, batch)) == ("COMMIT", 0)
+    assert prepared(site, batch) == adopted(site, batch) == held  # Each voted for once, none of them a second work.
+
+    began = time.monotonic()
+    site.node()
+    ready = time.monotonic() - began
+    assert ended(site, batch) == "COMMITTED"
+    took = time.monotonic() - began
+    print(f"\n{MANY} prepared tasks committed {took:.1f} s after a node was started, which was ready in {ready:.1f} s")
+    assert took < 10
+    assert (rows(site, batch), doubled(site, batch), field(site, batch, "epoch")) == (MANY, [], 5)
+    nothing_left(site, batch)
+
+
+def test_killed_while_and_after_it_tells_the_decision(worker: Process, site: Site, crash: Crash) -> None:
+    """Rows 3, 4. Whoever has not heard it hears the same; telling it again is harmless."""
+    node = site.node(env=crash.at("decision.told=kill"))
+    good = start(site, tasks=12, fail_at=0, seconds=0.05)
+    killed(site, node, crash, Point.TOLD_ONE)
+    assert field(site, good, "decision") == "COMMIT"
+
+    node = site.node(env=crash.at("end.before=kill"))
+    killed(site, node, crash, Point.ENDING)
+    # All is done in the databases, and nobody has written down that it is.
+    assert (rows(site, good), prepared(site, good)) == (120, set())
+    assert field(site, good, "state") == "COMMITTING"
+
+    node = site.node(env=crash.at("end.stored=kill"))
+    killed(site, node, crash, Point.ENDED)
+    assert (field(site, good, "state"), field(site, good, "queue_deleted")) == ("COMMITTED", False)
+
+    site.node()
+    nothing_left(site, good)
+    assert (rows(site, good), doubled(site, good), set(attempts(site, good).values())) == (120, [], {1})
+
+
+def test_a_node_that_slept_past_its_lease_does_no_harm(worker: Process, site: Site, crash: Crash) -> None:
+    """Row 6. It is stopped with the decision in its hands; another takes over within 5 s and decides; then it wakes."""
+    sleeper = site.node(env=crash.at("decision.before=stop"))
+    batch = start(site, tasks=6, fail_at=0, seconds=0.3)
+    mine = name_of(site, sleeper)
+    site.wait_until(lambda: field(site, batch, "node") == mine, 10, what="its claim")
+    other = site.node()
+    stopped = crash.struck(site, Point.DECIDING)
+    site.wait_until(lambda: field(site, batch, "node") == name_of(site, other), 15, every=0.02, what="the takeover")
+    took = time.time() - stopped
+    assert took < 5
+    assert ended(site, batch) == "COMMITTED"
+    decided = field(site, batch, "extract(epoch FROM decided)::float8") - stopped
+    print(f"\ntaken over {took:.2f} s after the node stopped, and decided after {decided:.2f} s")
+    assert decided < 10  # The sleeper's connection stands, and must not swallow what the other one waits for.
+    nothing_left(site, batch)
+    columns = "epoch, seq, decided, ended, node, state"
+    before = site.query("default", f"SELECT {columns} FROM coordination_batch WHERE id = %s", [batch])
+    sleeper.resume()
+    sleeper.wait_for(f"drops its batches|Batch {batch} is dropped here", 10)
+    # It is a node like any other again: two batches are shared by both.
+    later = [start(site, tasks=3, fail_at=0), start(site, customer="globex", tasks=3, fail_at=2)]
+    assert [ended(site, each) for each in later] == ["COMMITTED", "ROLLED_BACK"]
+    assert sleeper.alive
+    assert site.query("default", f"SELECT {columns} FROM coordination_batch WHERE id = %s", [batch]) == before
+    assert (rows(site, batch), doubled(site, batch)) == (60, [])
+    nothing_left(site, *later)
+
+
+def test_votes_that_reach_nobody(worker: Process, site: Site, crash: Crash) -> None:
+    """Row 31. Their batch's queue is gone, at the first vote and while it commits: they are strays, and answered."""
+    strays = f"coordination.{site.installation}.strays"
+    node = site.node(env=crash.at("decision.stored=wait"))
+    batch = start(site, tasks=6, fail_at=0, seconds=0.7)
+    site.wait_until(lambda: in_state(site, batch, "RUNNING"), 20, every=0.02, what="a task at work")
+    node.suspend()
+    delete_queue(site, batch)
+    site.wait_until(lambda: len(prepared(site, batch)) == 6, 20, what="all prepared")
+    site.wait_until(lambda: site.rabbitmq.queues()[strays].messages, 20, what="votes in the queue of strays")
+    node.resume()
+
+    crash.struck(site, Point.DECIDED)
+    gids = adopted(site, batch)
+    assert prepared(site, batch) == gids and len(gids) == 6  # Each process has kept its promise, and its gid.
+    delete_queue(site, batch)
+    process = str(site.value("default", "SELECT min(process) FROM coordination_branch WHERE batch_id = %s", [batch]))
+    vote_again(site, gids, process)
+    crash.go(Point.DECIDED)
+    assert ended(site, batch) == "COMMITTED"
+    assert (rows(site, batch), doubled(site, batch), set(attempts(site, batch).values())) == (60, [], {1})
+    nothing_left(site, batch)
+
+    # What a zombie prepares after the end, too: it was never adopted.
+    zombie = gid.build(installation=site.installation, batch=UUID(batch), branch=1, round=0, token="f" * 16)
+    with site.postgres.connect("demo_ledger") as session:
+        session.execute("BEGIN; CREATE TABLE of_a_zombie ()")
+        session.execute(f"PREPARE TRANSACTION '{zombie}'")
+    vote_again(site, {zombie}, process)
+    site.wait_until(lambda: not prepared(site, batch), 8, what="the zombie's work rolled back")
+    site.wait_until(lambda: not site.rabbitmq.queues()[strays].messages, 20, what="no strays")
+
+
+def test_a_worker_killed_with_five_hundred_prepared_after_the_decision(site: Site, crash: Crash) -> None:
+    """Another worker finishes them within ten seconds. (It has no number of its own: rows 2 and 15 in one.)"""
+    site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    doomed = site.worker("prefork", 2)
+    site.node(env=crash.at("decision.stored=wait"))
+    batch = start(site, tasks=500, fail_at=0, rows=1)
+    crash.struck(site, Point.DECIDED)
+    doomed.kill()
+    assert len(prepared(site, batch)) == 500
+    site.worker("prefork", 2)
+    began = time.monotonic()
+    crash.go(Point.DECIDED)
+    assert ended(site, batch) == "COMMITTED"
+    took = time.monotonic() - began
+    print(f"\n500 tasks of a dead worker committed {took:.1f} s after the decision was told")
+    assert took < 10
+    assert (rows(site, batch), doubled(site, batch), in_state(site, batch, "COMMITTED")) == (500, [], 500)
+    nothing_left(site, batch)

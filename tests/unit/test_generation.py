@@ -1,0 +1,93 @@
+"""The journal's generation: raised, found behind, released; and the marks that databases bear."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+from django.test import AsyncClient
+from django.utils import timezone
+
+from coordination import conf
+from coordination.errors import JournalNotBehind
+from coordination.journal import generation
+from coordination.journal.generation import Standing
+from coordination.models import Batch, Customer, Installation, JournalRelease, OperatorRequest
+from coordination.protocol.states import BatchState, Decision
+from coordination.resources import marks
+
+pytestmark = pytest.mark.django_db(databases=["default", "demo_ledger"], transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def installation() -> Installation:
+    """This installation's row: other tests' flushes may have taken the one of the migrations away."""
+    Installation.objects.all().delete()
+    return Installation.objects.create(id=conf.installation())
+
+
+def batch(customer: Customer, *, created: timedelta, **fields: object) -> Batch:
+    made = Batch.objects.create(
+        customer=customer, plan="demo", tasks=1, guarantee="crash_safe", start_by=timezone.now(), deadline_seconds=60,
+        **fields,
+    )  # fmt: skip
+    Batch.objects.filter(pk=made.pk).update(created=timezone.now() + created)
+    return made
+
+
+def test_it_grows_at_most_so_often_and_not_while_it_is_behind() -> None:
+    assert generation.raise_generation(10) == 2
+    assert generation.raise_generation(10) is None
+    assert generation.raise_generation(0) == 3
+    generation.found_later(3)
+    assert generation.standing() == Standing(generation=3, needed=0)
+    generation.found_later(7)
+    generation.found_later(5)
+    assert generation.standing() == Standing(generation=3, needed=7) and generation.standing().behind
+    assert generation.raise_generation(0) is None
+
+
+def test_a_release_is_recorded_and_asks_the_undecided_of_before_to_roll_back() -> None:
+    with pytest.raises(JournalNotBehind):
+        generation.release(by="ana", why="for fun", seen=1)
+    acme = Customer.objects.create(slug="acme", name="Acme")
+    hour = timedelta(hours=1)
+    asked = [
+        batch(acme, created=-hour),
+        batch(acme, created=-hour / 2, state=BatchState.ACTIVE, dispatched=timezone.now()),
+    ]
+    batch(acme, created=-hour, state=BatchState.COMMITTING, decision=Decision.COMMIT)
+    batch(acme, created=-hour, state=BatchState.COMMITTED, decision=Decision.COMMIT, ended=timezone.now())
+    batch(acme, created=hour)  # launched while it was behind: nobody has run it
+    generation.found_later(7)
+    release = generation.release(by="ana", why="seen by hand", seen=9)
+    assert (release.by, release.why, release.before, release.after, release.rolled_back) == (
+        "ana", "seen by hand", 1, 10, 2,
+    )  # fmt: skip
+    assert JournalRelease.objects.count() == 1
+    requests = OperatorRequest.objects.order_by("id")
+    assert [(r.batch, r.action, r.by) for r in requests] == [(each, "cancel", "ana") for each in asked]
+    assert all(r.why.endswith("seen by hand") for r in requests)
+    assert generation.standing() == Standing(generation=10, needed=0)
+    with pytest.raises(JournalNotBehind):
+        generation.release(by="ana", why="twice", seen=9)
+
+
+def test_a_database_remembers_the_latest_generation_of_each_installation() -> None:
+    try:
+        assert marks.read("demo_ledger", "0000000a") == 0
+        for number in (4, 6, 5):
+            marks.write("demo_ledger", "0000000a", number)
+        marks.write("demo_ledger", "0000000b", 2)
+        assert [marks.read("demo_ledger", f"0000000{each}") for each in "abc"] == [6, 2, 0]
+    finally:
+        with connections["demo_ledger"].cursor() as cursor:
+            cursor.execute(f"DROP TABLE {marks.TABLE}")
+
+
+async def test_readyz_says_that_it_is_behind() -> None:
+    await Installation.objects.aupdate(needed=7)
+    answer = await AsyncClient().get("/readyz")
+    missing = json.loads(answer.content)["missing"]
+    assert answer.status_code == 503
+    assert missing["generation"] == "the journal is older than its databases; look at it with manage.py release_journal"
