@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,13 +17,14 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 EVERY_SECONDS = 5.0
 QUEUES_EVERY = 6
 """Every so many samples the broker is asked too: that takes a second."""
-WARM_UP = 0.25
-"""The first quarter is not looked at: caches fill, and lazy things are made."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """How much the last quarter's median may be above the second quarter's: a share of it, and so much besides."""
+    """How much the last quarter's median may be above the second quarter's: a share of it, and so much besides.
+
+    In the first quarter caches fill, and lazy things are made.
+    """
 
     share: float
     more: float
@@ -60,20 +61,7 @@ class Growth:
 
     def verdict(self) -> list[str]:
         """Print every series' medians a quarter; those that grew too much, in words."""
-        found = []
-        for name, values in sorted(self._series.items()):
-            size = len(values) // 4
-            if size < 3:
-                found.append(f"{name}: only {len(values)} samples, which says nothing")
-                continue
-            quarters = [median(values[place * size : (place + 1) * size]) for place in range(4)]
-            bound = BOUNDS[name.rpartition(" ")[2]]
-            grew = quarters[3] > quarters[1] * (1 + bound.share) + bound.more
-            words = ", ".join(f"{quarter:.1f}" for quarter in quarters)
-            print(f"  {name}: {words}; most {max(values):.1f}{'  GREW' * grew}")
-            if grew:
-                found.append(f"{name} grew: by quarters of the run {words}")
-        return found
+        return grown(self._series)
 
     def _run(self) -> None:
         looks = 0
@@ -109,6 +97,24 @@ class Growth:
             return  # It is away.
         self._series["broker: queues"].append(len(queues))
         self._series["broker: messages"].append(sum(queue.messages for queue in queues.values()))
+
+
+def grown(series: Mapping[str, Sequence[float]]) -> list[str]:
+    """As :meth:`Growth.verdict`."""
+    found = []
+    for name, values in sorted(series.items()):
+        size = len(values) // 4
+        if size < 3:
+            found.append(f"{name}: only {len(values)} samples, which says nothing")
+            continue
+        quarters = [median(values[place * size : (place + 1) * size]) for place in range(4)]
+        bound = BOUNDS[name.rpartition(" ")[2]]
+        grew = quarters[3] > quarters[1] * (1 + bound.share) + bound.more
+        words = ", ".join(f"{quarter:.1f}" for quarter in quarters)
+        print(f"  {name}: {words}; most {max(values):.1f}{'  GREW' * grew}")
+        if grew:
+            found.append(f"{name} grew: by quarters of the run {words}")
+    return found
 
 
 def baseline(stage: Stage) -> dict[str, float]:

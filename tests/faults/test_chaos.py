@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tests.chaos.growth import grown
 from tests.chaos.plan import LONG, SECONDS, draw
 from tests.conftest import SITE
 
@@ -32,6 +33,13 @@ def test_a_soak_has_faults_of_a_minute_as_well() -> None:
     faults = draw(3, 900, every=10, spare_first=True).faults
     assert [(fault.kind, fault.which) for fault in faults if fault.seconds == 60] == list(LONG)
     assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)
+
+
+def test_what_grows_is_told_from_what_only_swings() -> None:
+    climbing, swinging = [60.0 + n for n in range(80)], [60.0 + n % 9 for n in range(80)]
+    found = grown({"node 1: MB": climbing, "web: MB": swinging, "worker 1: files": [20.0] * 80})
+    assert [words.partition(" grew")[0] for words in found] == ["node 1: MB"]
+    assert grown({"web: MB": [1.0, 2.0]}) == ["web: MB: only 2 samples, which says nothing"]
 
 
 @pytest.mark.timeout(170)
