@@ -120,3 +120,17 @@ def check_plans(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     except (PlanClash, BadPlanName) as error:
         return [Error(str(error), id="coordination.E007")]
     return []
+
+
+@register()
+def check_alert_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """COORDINATION_ALERT_URL is an address that can be posted to."""
+    if not conf.alert_url() or re.match(r"https?://[^/\s]", conf.alert_url()):
+        return []
+    return [
+        Error(
+            "COORDINATION_ALERT_URL is not an address that begins with http:// or https://.",
+            hint="Set it to the address that takes alerts as JSON, or leave it out.",
+            id="coordination.E008",
+        )
+    ]

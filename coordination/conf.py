@@ -84,6 +84,11 @@ def unresolved_seconds() -> float:
     return float(_setting("COORDINATION_UNRESOLVED_SECONDS", 60))
 
 
+def alert_url() -> str:
+    """``COORDINATION_ALERT_URL``: where alerts are posted as JSON, http or https. Default: nowhere."""
+    return str(_setting("COORDINATION_ALERT_URL", "")).strip()
+
+
 def host() -> str:
     """``COORDINATION_HOST``: dotted path of what lets a command that waits for a batch run it in its own process.
 

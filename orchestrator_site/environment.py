@@ -7,7 +7,7 @@ read is kept in `Environment.unreadable`, and `checks.py` says what to do about 
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Environment:
     allowed_hosts: tuple[str, ...] = ()
     csrf_trusted_origins: tuple[str, ...] = ()
     apps: tuple[str, ...] = ("demo",)
+    alert_url: str = ""
+    unresolved_seconds: float = 60.0
     home: Path = PROJECT / "var"
     port: int = DEFAULT_PORT
     result_backend: str = "django-db"
@@ -123,6 +125,8 @@ def read(variables: Mapping[str, str] = os.environ) -> Environment:
         allowed_hosts=hosts,
         csrf_trusted_origins=several("CSRF_TRUSTED_ORIGINS"),
         apps=several("COORDINATION_APPS", "demo"),
+        alert_url=text("COORDINATION_ALERT_URL"),
+        unresolved_seconds=_seconds("COORDINATION_UNRESOLVED_SECONDS", text, 60.0, unreadable),
         home=home,
         port=port,
         result_backend=text("CELERY_RESULT_BACKEND", "django-db"),
@@ -138,6 +142,14 @@ def _port(text: str, unreadable: dict[str, str]) -> int:
         return int(text)
     unreadable["PORT"] = "it must be a number from 1 to 65535"
     return DEFAULT_PORT
+
+
+def _seconds(name: str, text: Callable[[str], str], default: float, unreadable: dict[str, str]) -> float:
+    if re.fullmatch(r"\d{1,6}(\.\d+)?", text(name)):
+        return float(text(name))
+    if text(name):
+        unreadable[name] = "it must be a number of seconds"
+    return default
 
 
 def _databases_of(

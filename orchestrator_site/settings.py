@@ -120,6 +120,8 @@ COORDINATION_HOST = "orchestrator_site.embedded.Host" if HOME else ""
 # What a killed host had prepared is looked for by its successor only, and people wait for it: each second, not each 5.
 COORDINATION_SWEEP_SECONDS = 1 if HOME else 5
 COORDINATION_APPS = list(ENVIRONMENT.apps)
+COORDINATION_ALERT_URL = ENVIRONMENT.alert_url
+COORDINATION_UNRESOLVED_SECONDS = ENVIRONMENT.unresolved_seconds
 
 # Channels.
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {

@@ -110,6 +110,8 @@ def _trouble(batch: Batch, matter: Matter, since: datetime) -> Trouble:
 def _words(matter: Matter, tasks: tuple[int, ...], databases: list[str], queue: str) -> str:
     which = f"{'Task' if len(tasks) == 1 else 'Tasks'} {in_words(tasks, RANGES)}"
     on = f" (database {', '.join(databases)})" if databases else ""
+    if not tasks and matter is Matter.MIXED:
+        return "Not all of its tasks ended as decided."
     if matter is Matter.MIXED:
         return f"{which}{on} did not end as decided, or nobody can tell how."
     if matter is Matter.UNRESOLVED:

@@ -22,6 +22,7 @@ from coordination.journal.pool import JournalError, JournalPool
 from coordination.journal.wake import wake_nodes
 
 from . import cleanup, strays
+from .alerts import Alerts
 from .batch_manager import BatchManager, Notify, Surroundings
 from .dispatch import Dispatcher
 from .generation import GenerationWatch
@@ -70,9 +71,10 @@ class Node:
         """
         await self._wait_for_journal()
         on_ready()
+        alerts = Alerts(self.name, self._journal).run()
         works = (
             self._renew(), self._connect(), self._tick(), self._waiting_room.run(), self._outside.run(),
-            self._watch.run(self._wake.set),
+            self._watch.run(self._wake.set), alerts,
         )  # fmt: skip
         helpers = [asyncio.create_task(work) for work in works]
         try:
