@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.chaos import checker
 from tests.chaos.faults import Faults
-from tests.chaos.plan import Campaign
+from tests.chaos.plan import Campaign, Kind
 from tests.chaos.report import SHARE, print_figures
 from tests.chaos.stage import Stage
 from tests.chaos.stream import Decisions, Stream
@@ -52,7 +52,8 @@ def play(stage: Stage, campaign: Campaign, settle: float) -> list[str]:
     faults.wait()
     launching.join(60)
     stage.heal()
-    took, left = checker.settle(stage, settle)
+    killed = [each.began for each in faults.struck if each.fault.kind is Kind.RESTART_BROKER]
+    took, left = checker.settle(stage, settle, killed)
     say(f"All mended; nothing in doubt any more after {took:.1f} s" if not left else f"In doubt after {took:.1f} s")
     decisions.stop()
     violations = [*faults.failed, *stage.exits, *decisions.changed, *left[:20]]

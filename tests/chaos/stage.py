@@ -16,6 +16,8 @@ from tests.services.proxy import Proxy
 LOOK_SECONDS = 0.2
 STOPPED_SECONDS = 3.0
 """How long a process that a crash point stopped stands still."""
+CHILD_KILLED_AT_START = "Could not start worker processes"
+"""What Celery says when it ends because a pool child was killed before it was up. Its supervisor starts it again."""
 TARGETS = tuple(f"demo_{name}" for name in DATABASES)
 
 
@@ -175,7 +177,7 @@ class Stage:
             timer.start()
         if process.alive:
             return
-        if not struck:
+        if not struck and CHILD_KILLED_AT_START not in process.log:
             self.exits.append(f"{member.name} ended by itself with {process.returncode}:\n{process.tail(25)}")
         process.kill()
         self.launch(member)

@@ -1,8 +1,9 @@
 """One rule of the protocol broken at a time, in the processes of a chaos run: the checker has to see each.
 
 The product knows nothing of this: the app of the run (:mod:`tests.chaos.load`) puts a defect in as its process starts.
-Rules whose breach needs two rare moments to meet (such as an announcement before the decision is stored, and a crash
-and a cancellation in between) have their mutants in ``tests/simulation/mutants``, which meets them by the thousand.
+Rules whose breach needs rare moments to meet ("does not exist" read as committed; an announcement before the decision
+is stored, then a crash and a cancellation) have mutants in ``tests/simulation/mutants``, which meets them by the
+thousand.
 """
 
 import random
@@ -24,18 +25,6 @@ def rolls_back_by_itself() -> None:
         return result
 
     PostgreSQLWork.prepare = prepare  # type: ignore[method-assign]
-
-
-def absent_is_committed() -> None:
-    """An agent takes "does not exist" for committed, without proof."""
-    from coordination.protocol.states import Outcome
-    from coordination.resources.base import Finished
-    from coordination.resources.postgresql import PostgreSQLResource
-
-    def absent(self: Any, proof: str | None) -> Finished:
-        return Finished(outcome=Outcome.COMMITTED, how="it is not there, so it must have been committed")
-
-    PostgreSQLResource._absent = absent  # type: ignore[method-assign]
 
 
 def commits_at_once() -> None:
@@ -86,7 +75,7 @@ def sweep_rolls_back() -> None:
     PostgreSQLResource.sweep = sweep  # type: ignore[method-assign]
 
 
-_DEFECTS = (rolls_back_by_itself, absent_is_committed, commits_at_once, decides_without_the_last, sweep_rolls_back)
+_DEFECTS = (rolls_back_by_itself, commits_at_once, decides_without_the_last, sweep_rolls_back)
 NAMES = tuple(defect.__name__ for defect in _DEFECTS)
 
 
