@@ -34,7 +34,7 @@ from coordination.resources.failure import failure_of
 
 from .enlist import Guard
 from .lifecycle import current_agent
-from .putting_off import put_off
+from .putting_off import kept_if_unsent, put_off
 from .quiet import NoSoftLimit
 from .ticket import Ticket, running
 
@@ -170,8 +170,8 @@ class Execution:
                     self._value = self._task.run(self._ticket.alias, *self._args, **self._kwargs)
             finally:
                 self._limit.impose()
-        except Exception as error:
-            self._error = error
+        except Exception as raised:
+            self._error = error = kept_if_unsent(raised)
             if isinstance(error, Retry) or (isinstance(error, Reject) and error.requeue):
                 return self._attempt.retried()
             self._measure("work_ms", began)

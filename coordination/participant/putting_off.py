@@ -3,6 +3,7 @@
 from typing import Any
 
 from celery.exceptions import Reject, Retry
+from kombu.exceptions import OperationalError
 
 from .ticket import KEY
 
@@ -29,3 +30,14 @@ def put_off(task: Any, error: Exception, *, again: bool) -> Exception:
         return kept
     later: Exception = Retry(f"Put off for {SECONDS} s: {error}", error, SECONDS)
     return later
+
+
+def kept_if_unsent(error: Exception) -> Exception:
+    """What to raise for ``error`` of a body: itself, but for a retry of the author's that could not be published.
+
+    Celery then rejects the message for good, and the task would be lost for want of a broker; so the broker keeps it.
+    """
+    if isinstance(error, Reject) and not error.requeue and isinstance(error.reason, OperationalError):
+        back: Exception = Reject(error.reason, requeue=True)
+        return back
+    return error

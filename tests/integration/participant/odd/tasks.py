@@ -7,6 +7,7 @@ from pathlib import Path
 
 from celery import shared_task
 from django.db import connections
+from kombu import Connection
 
 from coordination.api import branch_task, current_branch
 from coordination.errors import CoordinationError
@@ -55,6 +56,14 @@ def unsteady(db: str, path: str, fails: int) -> None:
     write(db)
     if count(path) <= fails:
         raise OSError("the file server is away")
+
+
+@branch_task(bind=True, max_retries=3)
+def cannot_be_sent_again(self, db: str, path: str) -> None:  # type: ignore[no-untyped-def]
+    """Asks to be run again, the first time over a broker that is not there."""
+    write(db)
+    if count(path) == 1:
+        raise self.retry(countdown=0, connection=Connection("amqp://127.0.0.1:1//"), retry=False)
 
 
 @branch_task
