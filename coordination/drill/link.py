@@ -26,7 +26,7 @@ class Link:
 
     def __exit__(self, *exc_info: object) -> None:
         self.cut()
-        self._listening.close()
+        _close(self._listening)
 
     def cut(self) -> None:
         """Close every connection, and refuse new ones until :meth:`mend`."""
@@ -72,5 +72,5 @@ class Link:
 
 def _close(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)  # Or a thread that reads from it would not wake up.
+        end.shutdown(socket.SHUT_RDWR)  # Or a thread that waits for it would not wake up.
     end.close()
