@@ -35,14 +35,22 @@ def why(facts: Facts) -> str:
     if facts.state is BatchState.ACTIVE:
         return _waiting_for_votes(facts)
     if facts.state is BatchState.MIXED:
-        count = facts.count(*CONTRADICTED)
-        return f"{reason} {_tasks(count)} ended against the decision, or nobody can tell how.".strip()
+        return f"{reason} {_against(facts)}".strip()
     if facts.state in BATCH_ENDED:
         return reason
     left = facts.count(BranchState.PREPARED)
     verb = "committed" if facts.state is BatchState.COMMITTING else "rolled back"
     waits = f" Waiting for {facts.waiting_for}." if facts.waiting_for else ""
     return f"{reason} {left:,} of {facts.tasks:,} tasks still to be {verb} in their databases.{waits}".strip()
+
+
+def _against(facts: Facts) -> str:
+    """How many did not end as decided, and what is applied of the batch and what is not."""
+    applied = facts.count(BranchState.COMMITTED, BranchState.HEURISTIC_COMMIT)
+    lost = facts.count(BranchState.LOST)
+    parts = [(applied, "applied"), (facts.tasks - applied - lost, "not applied"), (lost, "unknown")]
+    told = ", ".join(f"{count:,} {word}" for count, word in parts if count)
+    return f"{_tasks(facts.count(*CONTRADICTED))} ended against the decision, or nobody can tell how: {told}."
 
 
 def _waiting_for_votes(facts: Facts) -> str:

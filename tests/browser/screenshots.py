@@ -25,7 +25,7 @@ SHOWN = ROOT / "docs" / "screenshots"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 BEST: dict[str, tuple[str, ViewportSize]] = {
     "customers": ("light", {"width": 1280, "height": 480}),
-    "batch-running": ("dark", {"width": 1280, "height": 690}),
+    "batch-running": ("dark", {"width": 1280, "height": 740}),
     "batch-task": ("light", WIDE),
     "batch-rolled-back": ("light", PHONE),
 }

@@ -139,7 +139,12 @@ async def test_a_viewer_is_let_go_whatever_waits_for_it() -> None:
             "1 of 3 tasks still to be committed in their databases. Waiting for RabbitMQ: it cannot be reached.",
         ),
         ("ROLLED_BACK", {}, {"reason": "Task 2 of 3 failed: no"}, "Task 2 of 3 failed: no."),
-        ("MIXED", {"LOST": 1}, {}, "1 task ended against the decision, or nobody can tell how."),
+        (
+            "MIXED",
+            {"COMMITTED": 2, "LOST": 1},
+            {},
+            "1 task ended against the decision, or nobody can tell how: 2 applied, 1 unknown.",
+        ),
     ],
 )
 def test_why(state: str, counts: dict[str, int], more: dict[str, Any], sentence: str) -> None:

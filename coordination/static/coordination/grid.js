@@ -13,7 +13,7 @@ const gapOf = (cell) => (cell > 10 ? 2 : 1);
 
 function columnsOf(width, cell, gap) {
   const fitting = Math.max(1, Math.floor((width + gap) / (cell + gap)));
-  const step = fitting >= 20 ? 10 : fitting >= 10 ? 5 : 1; // whole tens in a row: places can be counted
+  const step = fitting >= 50 ? 10 : fitting >= 10 ? 5 : 1; // tens or fives in a row: places can be counted
   return Math.floor(fitting / step) * step;
 }
 
