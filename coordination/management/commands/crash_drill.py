@@ -165,7 +165,7 @@ def _ask(aliases: Sequence[str]) -> None:
         "sessions; it touches no others. Begin? [y/N] "
     )
     sys.stderr.flush()
-    if input().strip().lower() not in ("y", "yes"):
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failed(Exit.WRONG_REQUEST, "Not begun")
 
 
