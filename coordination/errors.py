@@ -11,6 +11,14 @@ class CoordinationError(Exception):
         text = " ".join((type(self).__doc__ or "").split())
         super().__init__(text.format(**{k: ", ".join(v) if isinstance(v, list) else v for k, v in values.items()}))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Celery shows an error of a task under its own name only if it survives pickling.
+        return _made, (type(self), self.values)
+
+
+def _made(kind: type[CoordinationError], values: dict[str, Any]) -> CoordinationError:
+    return kind(**values)
+
 
 class RequestError(CoordinationError):
     """The request is wrong; nothing was recorded, and asking the same again will not help."""
