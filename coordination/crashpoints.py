@@ -56,6 +56,8 @@ class Point(StrEnum):
     """A task's work is prepared, and nothing was said of it."""
     VOTED = "vote.given"
     """A vote is with the process's agent, and Celery does not know yet that the task has ended."""
+    VOTE_LEAVING = "vote.leaving"
+    """A vote is about to leave; Celery may know already that the task has ended."""
     VOTE_SENT = "vote.sent"
     """A vote is on the broker."""
     FINISHING = "finish.before"

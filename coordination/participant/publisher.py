@@ -132,6 +132,8 @@ class Publisher:
                 self._due = math.inf
                 # Taken for waiting until confirmed, so that flush() sees it.
                 self._outgoing.extend(self._messages(gathered, answers))
+            if any(kind is Votes for kind, _ in gathered):
+                crashpoints.reach(Point.VOTE_LEAVING)
             pause = self._publish(self._pause) if self._outgoing else 0.0
             if not pause and any(kind is Votes for kind, _ in gathered):
                 crashpoints.reach(Point.VOTE_SENT)

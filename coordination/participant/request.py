@@ -1,5 +1,9 @@
 """A task's message in the process that takes it from the queue, before it is given to one that runs it.
 
+A broker that loses a worker's connection delivers again what the worker is still running. Celery would run it a second
+time beside the first, and once more after the next loss: for a manager that looks like a task that kills its worker
+each time. So the run that is under way takes the new delivery over, and acknowledges it when it has ended.
+
 When a batch of thousands is rolled back early, most of its messages are still on the queue. Each would cost about as
 much as a task that runs: handed to a child, traced, its end handed back. So the process that takes them remembers the
 batches that its children found to be over, and drops the rest itself.
@@ -9,10 +13,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from billiard.einfo import ExceptionWithTraceback
 from celery.worker.request import Request
-from celery.worker.state import task_ready
+from celery.worker.state import active_requests, task_ready
 
 from coordination.protocol.holdings import REMEMBERED
 
@@ -23,13 +28,19 @@ from .ticket import KEY
 _over: OrderedDict[str, None] = OrderedDict()
 """Batches, by the hex of their ids, that this process's children found to be over; the oldest is forgotten first."""
 
+_accepted: WeakValueDictionary[str, Request] = WeakValueDictionary()
+"""Requests that a process has begun to run, by task id; the last of each, and also some that have ended."""
+
 
 class BranchRequest(Request):
     """Celery's, which drops what is not to be run any more."""
 
     def revoked(self) -> bool:
-        """Whether this message is dropped; acknowledges it then."""
+        """Whether this message is not to be run; what is to become of it is settled then."""
         if super().revoked():
+            return True
+        if self._taken_over():
+            self._already_revoked = True
             return True
         if not self._first_of_a_batch_that_is_over():
             return False
@@ -37,6 +48,28 @@ class BranchRequest(Request):
         self.acknowledge()
         self._already_revoked = True
         return True
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Celery's: a process has begun to run it."""
+        _accepted[self.id] = self
+        super().on_accepted(pid, time_accepted)
+
+    def _taken_over(self) -> bool:
+        running = _accepted.get(self.id) if self.delivery_info["redelivered"] else None
+        if running is None or not self._delivers_again(running):
+            return False
+        # If its process dies it is this delivery that is given back to the broker.
+        running._on_ack, running._on_reject, running._message = self._on_ack, self._on_reject, self._message
+        return True
+
+    def _delivers_again(self, other: Request) -> bool:
+        """Whether ``other`` is this message, come by a connection that was lost. By the same one it is another one."""
+        return (
+            other in active_requests
+            and not other.acknowledged
+            and other.request_dict.get("retries") == self.request_dict.get("retries")
+            and other.message.channel is not self.message.channel
+        )
 
     def _first_of_a_batch_that_is_over(self) -> bool:
         ticket = self.kwargs.get(KEY) if isinstance(self.kwargs, Mapping) else None
