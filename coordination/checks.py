@@ -1,5 +1,6 @@
 """System checks: what would go wrong later is said at the start, with the remedy."""
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
 from coordination import conf
+from coordination.errors import EngineCannotPrepare
+from coordination.protocol.states import Kind
+from coordination.resources import registry
 
 TWO_PHASE = ("require", "hold")
 
@@ -62,7 +66,62 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
                     id="coordination.E004",
                 )
             )
+        elif alias in settings.DATABASES:
+            found.extend(_promise(alias))
     return found
+
+
+def _promise(alias: str) -> list[CheckMessage]:
+    """Whether the database can keep the promise that the settings make of it."""
+    options = connections.settings[alias]
+    try:
+        if registry.kind_of(alias) is not Kind.HELD:
+            return []
+        file = registry.sole_writer(alias)
+    except EngineCannotPrepare as error:
+        return [Error(str(error), id="coordination.E008")]
+    except ImproperlyConfigured:
+        return []  # Django says by itself that the engine's driver is missing
+    if file and (":memory:" in str(options["NAME"]) or not os.path.isabs(options["NAME"])):
+        return [
+            Error(
+                f"Database {alias!r} is a file that no two processes would see alike: {options['NAME']}.",
+                hint="Write its path in full; databases in memory cannot take part.",
+                id="coordination.E009",
+            )
+        ]
+    level = str(getattr(options["OPTIONS"].get("isolation_level"), "name", ""))
+    if level == "SERIALIZABLE":
+        return [
+            Error(
+                f"Database {alias!r} is serializable, so where it does not prepare it may refuse a decided COMMIT.",
+                hint='Let it prepare (two_phase "require"), or take isolation_level out of its OPTIONS.',
+                id="coordination.E010",
+            )
+        ]
+    return []
+
+
+@register()
+def check_recycling(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Worker processes that hold work open are not ended after so many tasks."""
+    from celery import current_app
+
+    wanted = [n for n in ("worker_max_tasks_per_child", "worker_max_memory_per_child") if current_app.conf.get(n)]
+    databases = getattr(settings, "COORDINATION_DATABASES", {})
+    if not isinstance(databases, dict):
+        return []  # said by another check
+    held = [a for a, options in databases.items() if isinstance(options, dict) and options.get("two_phase") == "hold"]
+    if not wanted or not held:
+        return []
+    return [
+        Warning(
+            f"Celery's {wanted[0]} ends worker processes, and with each what it holds open in {', '.join(held)}: "
+            "batches are rolled back for it.",
+            hint=f"Take {wanted[0]} out for workers that run such tasks.",
+            id="coordination.W011",
+        )
+    ]
 
 
 @register()

@@ -58,6 +58,13 @@ def hold_limit() -> float:
     return float(_setting("COORDINATION_HOLD_LIMIT", 60))
 
 
+def max_held() -> int:
+    """``COORDINATION_MAX_HELD``: connections a worker process keeps open, a database, for tasks that it holds until
+    their decision. Default 20; a task for which there is none left votes to roll back, and says so.
+    """
+    return max(1, int(_setting("COORDINATION_MAX_HELD", 20)))
+
+
 def lock_timeout() -> float:
     """``COORDINATION_LOCK_TIMEOUT``: seconds a branch's statement waits for a lock. Default 30.
 

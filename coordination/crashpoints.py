@@ -62,6 +62,8 @@ class Point(StrEnum):
     """A vote is on the broker."""
     FINISHING = "finish.before"
     """The process has the decision, and has not carried it out."""
+    FINISHING_HELD = "finish.held"
+    """As before, with work that is held in this very process: it is lost with it."""
     FINISHED = "finish.done"
     """One task's work is committed or rolled back, and not reported."""
 

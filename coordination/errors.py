@@ -92,6 +92,17 @@ class AliasNotTwoPhase(RequestError):
     """Database {alias!r} is not in COORDINATION_DATABASES; add it with {{"two_phase": "require"}}."""
 
 
+class EngineCannotPrepare(RequestError):
+    """Database {alias!r} ({engine}) cannot prepare a transaction. Give the task a PostgreSQL database; or, if it will
+    do that its work is lost when a worker process dies, set {{"two_phase": "hold"}} for it in COORDINATION_DATABASES.
+    """
+
+
+class OneWriter(RequestError):
+    """Tasks {first} and {second} of this batch both write to {name}, which takes one writer at a time: one would wait
+    for the other, and that for the decision. Let one task do the work of both, or make it two batches."""
+
+
 class InsideAtomic(RequestError):
     """Inside transaction.atomic() (here of database {alias!r}) a batch can neither be launched, because it would run
     although that block may yet be rolled back, nor waited for. Do it after the block; a view under ATOMIC_REQUESTS

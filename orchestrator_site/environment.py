@@ -50,6 +50,10 @@ class Environment:
     log_level: str = "INFO"
     journal: DatabaseConfig = field(default_factory=dict)
     targets: dict[str, DatabaseConfig] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
+    """The targets that are not asked to prepare."""
+    hold_limit: int = 60
+    max_held: int = 20
     unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -101,7 +105,7 @@ def read(variables: Mapping[str, str] = os.environ) -> Environment:
 
     home = Path(os.path.abspath(os.path.expanduser(text("ORCHESTRATOR_HOME", str(PROJECT / "var")))))
     journal: DatabaseConfig = {}
-    targets = _targets(text("TARGET_DATABASES"), unreadable)
+    targets, held = _targets(text("TARGET_DATABASES"), unreadable)
     if embedded:
         journal, targets = _databases_of(home, targets, unreadable)
     elif url := text("DATABASE_URL"):
@@ -133,6 +137,9 @@ def read(variables: Mapping[str, str] = os.environ) -> Environment:
         log_level=level,
         journal=journal,
         targets=targets,
+        held=held,
+        hold_limit=_count("COORDINATION_HOLD_LIMIT", text("COORDINATION_HOLD_LIMIT", "60"), unreadable),
+        max_held=_count("COORDINATION_MAX_HELD", text("COORDINATION_MAX_HELD", "20"), unreadable),
         unreadable=unreadable,
     )
 
@@ -152,6 +159,13 @@ def _seconds(name: str, text: Callable[[str], str], default: float, unreadable: 
     return default
 
 
+def _count(name: str, text: str, unreadable: dict[str, str]) -> int:
+    if re.fullmatch(r"\d{1,6}", text) and int(text):
+        return int(text)
+    unreadable[name] = "it must be a whole number from 1 to 999999"
+    return 1
+
+
 def _databases_of(
     home: Path, targets: dict[str, DatabaseConfig], unreadable: dict[str, str]
 ) -> tuple[DatabaseConfig, dict[str, DatabaseConfig]]:
@@ -162,9 +176,13 @@ def _databases_of(
     return ours.pop("default"), ours
 
 
-def _targets(text: str, unreadable: dict[str, str]) -> dict[str, DatabaseConfig]:
-    """Parse `alias=url,alias=url`. A comma inside a URL is kept unless what follows looks like the next alias."""
+def _targets(text: str, unreadable: dict[str, str]) -> tuple[dict[str, DatabaseConfig], frozenset[str]]:
+    """Parse `alias=url,alias=url`. A comma inside a URL is kept unless what follows looks like the next alias.
+
+    The second are the aliases that are not asked to prepare: those that say `two_phase=hold`, and SQLite's.
+    """
     targets: dict[str, DatabaseConfig] = {}
+    held: set[str] = set()
     for part in re.split(r",\s*(?=[A-Za-z_]\w*=)", text.strip().strip(",")):
         if not part:
             continue
@@ -177,9 +195,24 @@ def _targets(text: str, unreadable: dict[str, str]) -> dict[str, DatabaseConfig]
             unreadable["TARGET_DATABASES"] = f"the alias {alias} is named twice"
         else:
             config = _database("TARGET_DATABASES", url, unreadable)
+            if config and _is_held(alias, config, unreadable):
+                held.add(alias)
             if config:
                 targets[alias] = config
-    return targets
+    return targets, frozenset(held)
+
+
+def _is_held(alias: str, config: DatabaseConfig, unreadable: dict[str, str]) -> bool:
+    """Whether the target is one that is not asked to prepare; takes what says so out of `config`."""
+    sqlite = config["ENGINE"] == "django.db.backends.sqlite3"
+    wanted = config.get("OPTIONS", {}).pop("two_phase", "hold" if sqlite else "require")
+    if wanted not in ("hold", "require"):
+        unreadable["TARGET_DATABASES"] = f"two_phase of {alias} is either require or hold"
+    elif sqlite and wanted == "require":
+        unreadable["TARGET_DATABASES"] = f"{alias} is SQLite, which cannot prepare: leave two_phase out, or say hold"
+    elif sqlite and not os.path.isabs(config["NAME"]):
+        unreadable["TARGET_DATABASES"] = f"the file of {alias} is written in full, with four slashes: sqlite:////srv/x.db"
+    return wanted == "hold"
 
 
 def _database(name: str, url: str, unreadable: dict[str, str]) -> DatabaseConfig:

@@ -113,7 +113,10 @@ DATABASE_ROUTERS = ["orchestrator_site.routers.SiteRouter"]
 
 # Coordination.
 COORDINATION_INSTALLATION = ENVIRONMENT.installation or (HOME.installation if HOME else "")
-COORDINATION_DATABASES = {alias: {"two_phase": "require"} for alias in ENVIRONMENT.targets}
+COORDINATION_DATABASES = {
+    alias: {"two_phase": "hold" if alias in ENVIRONMENT.held else "require"} for alias in ENVIRONMENT.targets
+}
+COORDINATION_HOLD_LIMIT, COORDINATION_MAX_HELD = ENVIRONMENT.hold_limit, ENVIRONMENT.max_held
 COORDINATION_BROKER_URL = ENVIRONMENT.amqp_url or "memory://"
 COORDINATION_PUBLIC_URL = (HOME and HOME.the_host().get("url")) or PUBLIC_URL
 COORDINATION_HOST = "orchestrator_site.embedded.Host" if HOME else ""

@@ -19,7 +19,7 @@ from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections
 from coordination.errors import BadRequest, InsideAtomic, KeyReused, UnknownCustomer
 from coordination.journal.arguments import MAX_BYTES, NotPlain, dump
 from coordination.journal.insert import NewBatch, NewBranch, insert
-from coordination.journal.listing import branches_of, guarantee_of
+from coordination.journal.listing import branches_of, guarantee_of, weaker_databases
 from coordination.journal.parameters import Cleaned, clean
 from coordination.models import Batch, Customer
 from coordination.plans import Plan, get_plan, plan_name
@@ -67,10 +67,14 @@ class Launched:
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a request would lead to. ``databases`` are the customer's names; ``exists``: a batch has its key already."""
+    """What a request would lead to. ``databases`` are the customer's names; ``exists``: a batch has its key already.
+
+    ``weaker`` are those of the databases that keep it from being crash-safe.
+    """
 
     tasks: int
     databases: tuple[str, ...]
+    weaker: tuple[str, ...]
     guarantee: Guarantee
     deadline: timedelta
     exists: uuid.UUID | None = None
@@ -124,6 +128,7 @@ def dry_run(request: Request) -> Preview:
     return Preview(
         tasks=len(branches),
         databases=tuple(sorted({branch.database for branch in branches})),
+        weaker=weaker_databases(branches),
         guarantee=guarantee_of(checked.customer, branches),
         deadline=checked.deadline,
         exists=found.id if found else None,

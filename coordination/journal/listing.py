@@ -3,14 +3,13 @@
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
-from coordination import conf
 from coordination.branches import BranchSpec
 from coordination.errors import (
-    AliasNotTwoPhase,
     ArgumentsNotJson,
     ArgumentsTooLarge,
     CoordinationError,
@@ -18,6 +17,7 @@ from coordination.errors import (
     GuaranteeBelowFloor,
     NotATask,
     NothingToDo,
+    OneWriter,
     PlanFailed,
     PlanTooSlow,
     TooManyBranches,
@@ -27,6 +27,7 @@ from coordination.journal.insert import NewBranch
 from coordination.models import Customer
 from coordination.plans import Plan, plan_name
 from coordination.protocol.states import Guarantee
+from coordination.resources import registry
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,7 @@ def branches_of(plan: type[Plan], customer: Customer, values: dict[str, Any]) ->
     Raises RequestError, naming what is wrong with the plan or a task, and what reading the journal raises.
     """
     name = plan_name(plan)
-    granted = {database.name: database.alias for database in customer.databases.all()}
-    two_phase = {alias: options.get("two_phase", "require") for alias, options in conf.databases().items()}
+    databases = _Databases(customer.slug, {database.name: database.alias for database in customer.databases.all()})
     until = time.monotonic() + PLAN_SECONDS
     found: list[NewBranch] = []
     try:
@@ -54,7 +54,8 @@ def branches_of(plan: type[Plan], customer: Customer, values: dict[str, Any]) ->
                 raise TooManyBranches(plan=name, limit=MAX_BRANCHES)
             if not isinstance(spec, BranchSpec):
                 raise NotATask(plan=name, what=_short(spec))
-            found.append(_branch(len(found) + 1, spec, customer, granted, two_phase))
+            databases.check(len(found) + 1, spec)
+            found.append(_branch(len(found) + 1, spec))
     except (CoordinationError, OperationalError, InterfaceError):
         raise
     except Exception as error:
@@ -65,14 +66,30 @@ def branches_of(plan: type[Plan], customer: Customer, values: dict[str, Any]) ->
     return found
 
 
-def _branch(
-    number: int, spec: BranchSpec, customer: Customer, granted: Mapping[str, str], two_phase: Mapping[str, Any]
-) -> NewBranch:
-    if granted.get(spec.database) != spec.alias:
-        name = f"{spec.database} at {spec.alias}" if spec.database in granted else spec.database
-        raise DatabaseNotGranted(customer=customer.slug, name=name, granted=sorted(granted) or ["none"])
-    if two_phase.get(spec.alias) != "require":
-        raise AliasNotTwoPhase(alias=spec.alias)
+@dataclass
+class _Databases:
+    """What the customer was granted, and which tasks have the databases that take one writer."""
+
+    customer: str
+    granted: Mapping[str, str]
+    _writers: dict[str, str] = field(default_factory=dict)
+    """The file of each alias that takes one writer; empty for an alias that takes any number."""
+    _tasks: dict[str, int] = field(default_factory=dict)
+
+    def check(self, number: int, spec: BranchSpec) -> None:
+        """Raises DatabaseNotGranted, AliasNotTwoPhase, EngineCannotPrepare, OneWriter."""
+        if self.granted.get(spec.database) != spec.alias:
+            name = f"{spec.database} at {spec.alias}" if spec.database in self.granted else spec.database
+            raise DatabaseNotGranted(customer=self.customer, name=name, granted=sorted(self.granted) or ["none"])
+        if spec.alias not in self._writers:
+            registry.kind_of(spec.alias)
+            self._writers[spec.alias] = registry.sole_writer(spec.alias)
+        file = self._writers[spec.alias]
+        if file and (first := self._tasks.setdefault(file, number)) != number:
+            raise OneWriter(first=first, second=number, name=f"database {spec.database!r}")
+
+
+def _branch(number: int, spec: BranchSpec) -> NewBranch:
     try:
         args = dump({"args": spec.args, "kwargs": spec.kwargs})
     except NotPlain as error:
@@ -85,15 +102,18 @@ def _branch(
 
 
 def guarantee_of(customer: Customer, branches: list[NewBranch]) -> Guarantee:
-    """The weakest branch's. Raises GuaranteeBelowFloor.
-
-    Two-phase is all there is so far: :func:`_branch` refuses everything else.
-    """
-    guarantee = Guarantee.weakest([Guarantee.CRASH_SAFE for _ in {b.alias for b in branches}])
+    """The weakest branch's. Raises GuaranteeBelowFloor."""
+    guarantee = Guarantee.weakest([registry.guarantee_of(alias) for alias in {b.alias for b in branches}])
     floor = Guarantee(customer.guarantee_floor)
     if Guarantee.weakest([guarantee, floor]) is not floor:
         raise GuaranteeBelowFloor(guarantee=guarantee.words, floor=floor.words, customer=customer.slug)
     return guarantee
+
+
+def weaker_databases(branches: list[NewBranch]) -> tuple[str, ...]:
+    """The customer's names of the databases that keep a batch of these from being crash-safe."""
+    names = {b.alias: b.database for b in branches}
+    return tuple(sorted(n for alias, n in names.items() if registry.guarantee_of(alias) is not Guarantee.CRASH_SAFE))
 
 
 def _short(value: object) -> str:

@@ -157,12 +157,19 @@ class _Slots:
             if isinstance(capacity, str):
                 waits = waits or Waits(words=f"database {alias}, which cannot be reached: {capacity}")
                 continue
+            if capacity.one_writer and count > 1:
+                return Never(
+                    reason=f"{count:,} tasks write to {alias}, which takes one writer at a time, so they would wait for"
+                    " each other: let one task do the work of all, or split the batch"
+                )
             if count > capacity.slots:
                 return Never(
                     reason=f"{count} tasks write to the server of {alias}, which holds at most {capacity.slots}"
                     f" prepared transactions: raise max_prepared_transactions there, or split the batch"
                 )
             free = capacity.slots - capacity.strangers - self._taken[server]
-            if count > free:
+            if count > free and capacity.one_writer:
+                waits = waits or Waits(words=f"its turn on {alias}, which one batch at a time can write to")
+            elif count > free:
                 waits = waits or Waits(words=f"{count} prepared slots on {alias}, {max(free, 0)} free")
         return waits

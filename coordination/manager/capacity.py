@@ -1,4 +1,4 @@
-"""How many prepared slots servers have, asked anew at each look.
+"""How many prepared slots servers have, asked anew at each look; and how many tasks a database takes that has none.
 
 Each server is asked in a thread of its own, and waited for a second at most: one that is gone or hangs holds up its
 own customers' batches and nobody else's. Connections are kept while looks go on, and closed after them.
@@ -14,23 +14,32 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from coordination import conf
+from coordination.errors import CoordinationError
 from coordination.protocol.gid import installation_prefix
+from coordination.protocol.states import Kind
+from coordination.resources import registry
 from coordination.resources.base import ResourceError
 from coordination.resources.kept import KeptConnections
 
 ANSWER_SECONDS = 1.0
 """How long a look waits for a server's answer."""
 
+UNLIMITED = 1_000_000_000
+
 Server = tuple[str, str]
-"""Host and port: aliases that share them share their prepared slots."""
+"""Host and port: aliases that share them share their prepared slots. Where work is held, the alias or the one file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """A server's ``max_prepared_transactions``, and how many of them others than this installation use."""
+    """A server's ``max_prepared_transactions``, and how many of them others than this installation use.
+
+    ``one_writer``: it is a database that one transaction at a time writes to, and that is its one slot.
+    """
 
     slots: int
     strangers: int
+    one_writer: bool = False
 
 
 Answer = Capacity | str
@@ -42,6 +51,9 @@ def server_of(alias: str) -> Server:
     settings = connections.settings.get(alias)
     if settings is None:
         return "", alias
+    if _is_held(alias):
+        file = registry.sole_writer(alias)
+        return ("one writer", file) if file else ("held", alias)
     return str(settings.get("HOST") or "localhost"), str(settings.get("PORT") or "5432")
 
 
@@ -85,10 +97,21 @@ class Capacities:
         return asked
 
 
+def _is_held(alias: str) -> bool:
+    try:
+        return registry.kind_of(alias) is Kind.HELD
+    except CoordinationError:  # Launches in it are refused; what the server says will do for what is left of them.
+        return False
+
+
 def _answer(kept: KeptConnections) -> Answer:
     """Ask over a kept connection, and over a fresh one if that one had died."""
     if kept.alias not in connections.settings:
         return "this node's settings do not have it"
+    if _is_held(kept.alias):
+        # Nothing is prepared there, so there is nothing to ask; what a worker process can hold it says in its vote.
+        one = bool(registry.sole_writer(kept.alias))
+        return Capacity(slots=1 if one else UNLIMITED, strangers=0, one_writer=one)
     answer: Answer = ""
     for fresh in (False, True):
         try:

@@ -29,6 +29,7 @@ from coordination.resources import registry
 from coordination.resources.base import Finished
 
 from .finishers import Finishers
+from .holder import Holder
 from .publisher import Publisher
 from .sweep import Sweep
 
@@ -70,6 +71,9 @@ class Agent:
         self._finishers = Finishers(
             registry.resource_of, self._finished, most=conf.finishers(), idle=conf.IDLE_SECONDS
         )  # fmt: skip
+        self._holder = Holder(
+            self._lock, self._holdings, self._publisher, registry.resource_of, lambda: bus.wait_connected(0)
+        )  # fmt: skip
         self._sweep = Sweep(aliases, registry.resource_of, self._vote_for_found, every=conf.sweep_seconds())
 
     def start(self) -> None:
@@ -77,15 +81,17 @@ class Agent:
         self._publisher.start()
         self._bus.start(self._hear, on_connected=self._connected)
         self._sweep.start()
+        self._holder.start()
         threading.Thread(target=self._vote_again, name="coordination-votes", daemon=True).start()
 
     def stop(self) -> None:
         """End cleanly: carry out what is ordered, say what is to be said, delete the mailbox.
 
-        What is prepared stays prepared: any other agent finishes it.
+        What is prepared stays prepared: any other agent finishes it. What is held and not decided is withdrawn.
         """
         self._stopped.set()
         self._sweep.stop()
+        self._holder.stop()
         if not self._finishers.stop(FINISH_SECONDS):
             logger.warning("Agent %s stops with orders it could not carry out in time; others will.", self.process)
         if not self._publisher.flush(FLUSH_SECONDS):
@@ -188,7 +194,7 @@ class Agent:
                 case VoteAgain():
                     self._publisher.votes(action.batch, action.items)
                 case AnswerHeld():
-                    self._publisher.answer(action.message)
+                    self._holder.answer(action.message)
         if orders:
             self._finishers.submit(orders)
 

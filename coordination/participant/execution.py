@@ -29,7 +29,7 @@ from coordination.protocol.holdings import Found, vote_for
 from coordination.protocol.messages import Failure, StartedItem, VoteItem
 from coordination.protocol.states import Decision, Kind
 from coordination.resources import registry
-from coordination.resources.base import Resource, ResourceError, Work
+from coordination.resources.base import CannotBegin, Resource, ResourceError, Work
 from coordination.resources.failure import failure_of
 
 from .enlist import Guard
@@ -132,6 +132,10 @@ class Execution:
             )
         except ResourceError as error:
             raise put_off(self._task, error, again=not self._first) from error
+        except CannotBegin as error:
+            self._error = NotPrepared(words=str(error))
+            self._attempt.failed(failure_of(error))
+            return self._attempt.undone(self._ask_again())
         self._found = self._work.found
         step = self._attempt.begin(found=[f.gid for f in self._found], over=self._over())
         if not isinstance(step, Run):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from coordination import crashpoints
 from coordination.crashpoints import Point
 from coordination.protocol.holdings import Finish
-from coordination.protocol.states import Kind, Outcome
+from coordination.protocol.states import Outcome
 from coordination.resources.base import Finished, Resource
 
 logger = logging.getLogger(__name__)
@@ -61,14 +61,11 @@ class Finishers:
 
     def _carry_out(self, order: Finish) -> None:
         item = order.item
-        if order.kind is not Kind.TWO_PHASE:
-            finished = Finished(outcome=Outcome.UNKNOWN, how=f"this process holds nothing called {item.gid}")
-        else:
-            crashpoints.reach(Point.FINISHING)
-            try:
-                finished = self._resource_of(item.alias).finish(item.gid, item.outcome, item.proof)
-            except Exception as error:  # A database this process does not have: the manager must hear that too.
-                finished = Finished(outcome=Outcome.UNKNOWN, how=f"{type(error).__name__}: {error}"[:500])
+        crashpoints.reach(Point.FINISHING)
+        try:
+            finished = self._resource_of(item.alias).finish(item.gid, item.outcome, item.proof)
+        except Exception as error:  # A database this process does not have: the manager must hear that too.
+            finished = Finished(outcome=Outcome.UNKNOWN, how=f"{type(error).__name__}: {error}"[:500])
         crashpoints.reach(Point.FINISHED)
         self._done(order, finished)
 

@@ -66,7 +66,7 @@ def stop_agent() -> None:
 
 def _new() -> Agent:
     process = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(4)}"
-    aliases = registry.aliases()
+    aliases = registry.served()
     return Agent(agent_bus(conf.broker_url(), conf.installation(), process, aliases), process, aliases)
 
 
@@ -83,7 +83,7 @@ def _worker_began(sender: Any = None, **kwargs: Any) -> None:
 
 
 def _start() -> None:
-    if not conf.agent_enabled() or not registry.aliases():
+    if not conf.agent_enabled() or not registry.served():
         return
     try:
         current_agent()

@@ -27,6 +27,8 @@ from coordination.protocol.messages import (
     StartedItem,
     VoteItem,
     Votes,
+    Withdrawn,
+    WithdrawnItem,
     encode,
 )
 from coordination.protocol.states import Decision
@@ -47,7 +49,7 @@ IDLE_TICK = 1.5
 AT_ONCE = 500
 """Messages in one publish, so that waiting for their confirms stays within the bus's five seconds."""
 
-Item = StartedItem | VoteItem | ResolvedItem
+Item = StartedItem | VoteItem | ResolvedItem | WithdrawnItem
 Told = Callable[[], None]
 Outgoing = tuple[UUID, int, bytes, list[Told]]
 
@@ -89,6 +91,10 @@ class Publisher:
     def resolved(self, batch: UUID, item: ResolvedItem, told: Told | None = None) -> None:
         """Report what became of a gid; ``told`` is called once the broker has confirmed it."""
         self._add(Resolved, batch, [item], told, within=ENDS_TOGETHER)
+
+    def withdrawn(self, batch: UUID, item: WithdrawnItem) -> None:
+        """Take back a promise that lived in this process."""
+        self._add(Withdrawn, batch, [item], within=0)
 
     def answer(self, message: Held) -> None:
         """Answer what a manager asked."""

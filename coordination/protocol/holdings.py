@@ -91,8 +91,7 @@ class Holdings:
             case Inquire():
                 return self._vote_again(message.batch)
             case StillHeld():
-                here = self._held.get(message.batch, {})
-                still = tuple(g for g in message.gids if g in here and g not in self._begun)
+                still = self.still_held(message.batch, message.gids)
                 return (AnswerHeld(message=Held(batch=message.batch, process=self.process, gids=still)),)
 
     def finished(self, batch: UUID, gid: str, outcome: Outcome, how: str) -> ResolvedItem:
@@ -126,6 +125,26 @@ class Holdings:
     def held(self) -> int:
         """How many promises this process has voted for and not finished."""
         return sum(map(len, self._held.values()))
+
+    def still_held(self, batch: UUID, asked: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``asked`` that are held here, and on which no decision has been begun."""
+        here = self._held.get(batch, {})
+        return tuple(gid for gid in asked if gid in here and gid not in self._begun)
+
+    def kept(self) -> list[tuple[UUID, VoteItem]]:
+        """Promises that live in this process, and on which no decision has been begun: those that can be withdrawn."""
+        return [
+            (batch, item)
+            for batch, here in self._held.items()
+            for item in here.values()
+            if item.kind is Kind.HELD and item.gid not in self._begun
+        ]
+
+    def begun(self) -> bool:
+        """Whether a decision on a promise that lives in this process has begun to be carried out, and has not ended."""
+        return any(
+            item.kind is Kind.HELD and item.gid in self._begun for here in self._held.values() for item in here.values()
+        )
 
     def _decided(self, message: Decided) -> tuple[Action, ...]:
         self._remember(message.batch, message.outcome)
@@ -181,6 +200,7 @@ class Found:
     age: float
     alias: str
     proof: str | None = None
+    kind: Kind = Kind.TWO_PHASE
 
 
 class SweepMemory:
@@ -210,7 +230,7 @@ class SweepMemory:
 def vote_for(found: Found, *, branch: int, round: int) -> VoteItem:
     """The ``COMMIT`` vote that anyone who sees a prepared gid may cast for it (prepared implies voted)."""
     return VoteItem(
-        vote=Decision.COMMIT, gid=found.gid, members=(branch,), round=round, alias=found.alias, kind=Kind.TWO_PHASE,
+        vote=Decision.COMMIT, gid=found.gid, members=(branch,), round=round, alias=found.alias, kind=found.kind,
         proof=found.proof,
     )  # fmt: skip
 

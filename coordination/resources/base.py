@@ -19,6 +19,10 @@ class ResourceError(Exception):
     """The database cannot be asked at the moment. Nothing is known; try again."""
 
 
+class CannotBegin(Exception):
+    """The database does not let this execution begin, and waiting did not help: its branch votes ROLLBACK so."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """What became of a gid that was ordered to be finished, and how that is known."""
@@ -76,7 +80,7 @@ class Resource(Protocol):
     def begin(self, *, gid: str, batch: UUID, branch: int, ask: bool, lock_timeout: float) -> Work:
         """Open a transaction behind the Django alias, in this thread. ``lock_timeout`` in seconds.
 
-        ``ask``: look for prepared gids of this branch first. Raises ResourceError.
+        ``ask``: look for prepared gids of this branch first. Raises ResourceError, CannotBegin.
         """
 
     def prepared_of(self, batch: UUID, branch: int) -> Sequence[Found]:

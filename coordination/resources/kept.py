@@ -8,6 +8,7 @@ import contextlib
 import copy
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections
@@ -22,8 +23,10 @@ CONNECT_SECONDS = 5
 class KeptConnections:
     """Open connections to one alias, those last used first."""
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, change: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """``change`` is given the settings of each connection before it is made, to change them."""
         self.alias = alias
+        self._change = change
         self._lock = threading.Lock()
         self._idle: list[tuple[float, BaseDatabaseWrapper]] = []
 
@@ -75,6 +78,8 @@ class KeptConnections:
             options.setdefault("keepalives_idle", 10)
             options.setdefault("tcp_user_timeout", 20_000)
         settings.update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=False, AUTOCOMMIT=True, ATOMIC_REQUESTS=False)
+        if self._change is not None:
+            self._change(settings)
         wrapper: BaseDatabaseWrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, self.alias)
         wrapper.inc_thread_sharing()
         return wrapper

@@ -1,10 +1,13 @@
 """The engines the resource contract is held against: each a running server with an empty database behind an alias."""
 
+import contextlib
 import secrets
+import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from django.db import connections
 
@@ -13,6 +16,7 @@ from coordination.protocol import gid as gids
 from coordination.protocol.attempt import Prepared
 from coordination.protocol.messages import Failure
 from coordination.resources.base import Resource
+from coordination.resources.held import HeldResource
 from tests.services import PostgreSQL
 
 INSTALLATION = "c0ffee00"
@@ -42,13 +46,13 @@ class Ending:
         return failure.message if failure else str(self.error or "")
 
 
-class PostgreSQLEngine:
-    """A database of its own on the tests' first server."""
+class Engine:
+    """A database with an empty table ``thing(id, value)`` behind ``ALIAS``."""
 
-    database = "contract"
+    knows_reads: ClassVar[bool] = True
+    """Whether a body that wrote nothing is told from one that did."""
 
-    def __init__(self, server: PostgreSQL, make: Callable[[str], Resource]) -> None:
-        self.server = server
+    def __init__(self, make: Callable[[str], Resource]) -> None:
         self.make = make
         """Another process's view of the same database: a resource with connections of its own."""
         self.resource = make(ALIAS)
@@ -56,15 +60,15 @@ class PostgreSQLEngine:
 
     def query(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """As a stranger sees it."""
-        return self.server.query(self.database, sql, params)
+        raise NotImplementedError
+
+    def prepared(self) -> list[str]:
+        """All gids of this test's batch that wait for their end."""
+        raise NotImplementedError
 
     def values(self) -> list[str]:
         """The rows anybody can see."""
         return [row[0] for row in self.query("SELECT value FROM thing ORDER BY id")]
-
-    def prepared(self) -> list[str]:
-        """All gids prepared in this database."""
-        return [gid for database, gid in self.server.prepared() if database == self.database]
 
     def gid(self, branch: int = 1, *, installation: str = INSTALLATION) -> str:
         """A fresh gid of a branch of this test's batch."""
@@ -107,6 +111,59 @@ class PostgreSQLEngine:
                 work.undo()
         work.release()
         return end
+
+
+class PostgreSQLEngine(Engine):
+    """A database of its own on the tests' first server."""
+
+    database = "contract"
+
+    def __init__(self, server: PostgreSQL, make: Callable[[str], Resource]) -> None:
+        self.server = server
+        super().__init__(make)
+
+    def query(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        return self.server.query(self.database, sql, params)
+
+    def prepared(self) -> list[str]:
+        return [gid for database, gid in self.server.prepared() if database == self.database]
+
+
+class HeldEngine(Engine):
+    """One whose transactions are held open."""
+
+    resource: HeldResource
+    knows_reads = False
+
+    def prepared(self) -> list[str]:
+        return [found.gid for branch in range(20) for found in self.resource.prepared_of(self.batch, branch)]
+
+    def lose(self, gid: str) -> None:
+        """Have the database end the transaction of ``gid``, as an accident would."""
+        raise NotImplementedError
+
+
+class HeldPostgreSQLEngine(HeldEngine, PostgreSQLEngine):
+    """The same database, not asked to prepare."""
+
+    def lose(self, gid: str) -> None:
+        pid = self.resource._parked[gid].wrapper.connection.info.backend_pid
+        self.query("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+class SQLiteEngine(HeldEngine):
+    """A file."""
+
+    def __init__(self, file: Path, make: Callable[[str], Resource]) -> None:
+        self.file = file
+        super().__init__(make)
+
+    def query(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self.file, timeout=1, isolation_level=None)) as connection:
+            return list(connection.execute(sql, params or ()))
+
+    def lose(self, gid: str) -> None:
+        self.file.rename(self.file.with_suffix(".away"))
 
 
 def insert(value: str, key: int | None = None) -> Callable[[str], None]:

@@ -1,6 +1,7 @@
 """What unit tests of sockets share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connections
@@ -11,6 +12,17 @@ BUSY = """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
     AND backend_type = 'client backend' AND state <> 'idle'
 """
+
+
+@pytest.fixture
+def sqlite_alias(tmp_path: Path) -> Iterator[str]:
+    """An alias of a SQLite database, which nobody connects to."""
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "x.sqlite3"), "OPTIONS": {}}
+    connections.settings["a_file"] = {**connections.settings["demo_crm"], **settings}
+    yield "a_file"
+    del connections.settings["a_file"]
+    if hasattr(connections._connections, "a_file"):
+        del connections["a_file"]
 
 
 @pytest.fixture

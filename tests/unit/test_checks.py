@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
 from coordination import checks, plans
 from coordination.models import Installation
+from orchestrator_site.celery import app
 
 
 def ids(found: list[Any]) -> list[str]:
@@ -50,6 +52,48 @@ def test_databases(settings: Any, value: Any, expected: list[str], words: str) -
     found = checks.check_databases(None)
     assert ids(found) == expected
     assert all(words in message.msg for message in found)
+
+
+@pytest.mark.parametrize(
+    "options, changes, expected",
+    [
+        ({}, {}, "coordination.E008"),
+        ({"two_phase": "hold"}, {}, ""),
+        ({"two_phase": "hold"}, {"NAME": ":memory:"}, "coordination.E009"),
+        ({"two_phase": "hold"}, {"NAME": "here.sqlite3"}, "coordination.E009"),
+    ],
+)
+def test_what_a_file_can_promise(
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    sqlite_alias: str,
+    options: dict[str, str],
+    changes: dict[str, str],
+    expected: str,
+) -> None:
+    connections.settings[sqlite_alias].update(changes)
+    monkeypatch.setitem(settings.DATABASES, sqlite_alias, connections.settings[sqlite_alias])
+    settings.COORDINATION_DATABASES = {sqlite_alias: options}
+    found = checks.check_databases(None)
+    assert ids(found) == ([expected] if expected else [])
+    assert all(sqlite_alias in message.msg for message in found)
+
+
+def test_a_serializable_database_is_not_held(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections.settings["demo_crm"]["OPTIONS"], "isolation_level", IsolationLevel.SERIALIZABLE)
+    settings.COORDINATION_DATABASES = {"demo_crm": {"two_phase": "hold"}}
+    assert ids(checks.check_databases(None)) == ["coordination.E010"]
+    settings.COORDINATION_DATABASES = {"demo_crm": {"two_phase": "require"}}
+    assert checks.check_databases(None) == []
+
+
+def test_workers_that_hold_work_are_not_recycled(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(app.conf, "worker_max_tasks_per_child", 100)
+    settings.COORDINATION_DATABASES = {"demo_crm": {}}
+    assert checks.check_recycling(None) == []
+    settings.COORDINATION_DATABASES = {"demo_crm": {"two_phase": "hold"}}
+    found = checks.check_recycling(None)
+    assert ids(found) == ["coordination.W011"] and "demo_crm" in found[0].msg
 
 
 @pytest.mark.parametrize("value, words", [("", "is not set"), ("XYZ", "is 'XYZ', which is not 8 hex digits")])

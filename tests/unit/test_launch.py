@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from coordination import errors, plans
 from coordination.journal import listing
-from coordination.journal.launch import Launched, Request, record
+from coordination.journal.launch import Launched, Request, dry_run, record
 from coordination.journal.wake import NODE_CHANNEL, WAKE, wake_nodes
 from coordination.models import Batch, Branch, Customer, CustomerDatabase, JournalEntry
+from coordination.protocol.states import Guarantee
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -183,11 +184,37 @@ def test_plans_that_misbehave(acme: Customer, how: str, error: type[Exception], 
     assert nothing_recorded()
 
 
-def test_a_database_that_would_have_to_be_held(acme: Customer) -> None:
+def test_a_database_that_is_not_asked_to_prepare(acme: Customer) -> None:
+    """The guarantee says so, in the dry run and in the journal; any number of tasks may be there."""
     CustomerDatabase.objects.filter(name="ledger", customer=acme).update(alias="demo_crm")
-    with pytest.raises(errors.AliasNotTwoPhase):
+    preview = dry_run(Request(customer="acme", plan="loads"))
+    assert (preview.guarantee, preview.weaker, preview.tasks) == (Guarantee.PROCESS_BOUND, ("ledger",), 3)
+    go()
+    assert Batch.objects.get().guarantee == "process_bound"
+
+
+def test_a_floor_above_what_the_databases_can_promise(acme: Customer) -> None:
+    CustomerDatabase.objects.filter(name="ledger", customer=acme).update(alias="demo_crm")
+    Customer.objects.update(guarantee_floor="crash_safe")
+    with pytest.raises(errors.GuaranteeBelowFloor, match='weaker than "Crash-safe", which customer acme requires'):
         go()
     assert nothing_recorded()
+    Customer.objects.update(guarantee_floor="process_bound")
+    go()
+
+
+def test_a_database_with_one_writer_takes_one_task(acme: Customer, settings: Any, sqlite_alias: str) -> None:
+    CustomerDatabase.objects.filter(name="ledger", customer=acme).update(alias=sqlite_alias)
+    settings.COORDINATION_DATABASES = {sqlite_alias: {"two_phase": "hold"}}
+    with pytest.raises(errors.OneWriter, match="Tasks 1 and 2 of this batch both write to database 'ledger'"):
+        go()
+    settings.COORDINATION_DATABASES = {sqlite_alias: {}}
+    with pytest.raises(errors.EngineCannotPrepare, match="cannot prepare a transaction"):
+        go(params={"count": 1})
+    assert nothing_recorded()
+    settings.COORDINATION_DATABASES = {sqlite_alias: {"two_phase": "hold"}}
+    go(params={"count": 1})
+    assert Batch.objects.get().guarantee == "process_bound"
 
 
 def test_a_slow_plan(acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:

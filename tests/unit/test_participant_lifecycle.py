@@ -10,7 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from coordination import conf
+from coordination.errors import AliasNotTwoPhase, EngineCannotPrepare
 from coordination.participant import lifecycle
+from coordination.protocol.states import Kind
 from coordination.resources import registry
 
 
@@ -70,14 +72,21 @@ def test_the_broker_is_celerys_unless_said(settings: Settings) -> None:
     assert conf.broker_url().startswith("amqp://")
 
 
-def test_only_databases_that_can_prepare_are_served(settings: Settings) -> None:
+def test_only_databases_that_can_do_as_asked_are_served(settings: Settings) -> None:
     settings.COORDINATION_DATABASES = {
         "demo_ledger": {"two_phase": "require"},
         "demo_crm": {"two_phase": "hold"},
         "x": {},
     }
-    assert registry.aliases() == ["demo_ledger"]
-    with pytest.raises(registry.EngineCannotPrepare, match="demo_crm"):
-        registry.resource_of("demo_crm")
-    with pytest.raises(Exception, match="COORDINATION_DATABASES"):
+    assert (registry.served(), registry.aliases()) == (["demo_ledger", "demo_crm"], ["demo_ledger"])
+    assert [registry.resource_of(alias).kind for alias in registry.served()] == [Kind.TWO_PHASE, Kind.HELD]
+    registry.close_all()
+    with pytest.raises(AliasNotTwoPhase, match="COORDINATION_DATABASES"):
         registry.resource_of("x")
+
+
+def test_a_database_that_cannot_prepare_is_not_asked_to(settings: Settings, sqlite_alias: str) -> None:
+    settings.COORDINATION_DATABASES = {sqlite_alias: {}}
+    assert registry.served() == []
+    with pytest.raises(EngineCannotPrepare, match='"two_phase": "hold"'):
+        registry.resource_of(sqlite_alias)

@@ -106,6 +106,36 @@ def test_targets_are_read_with_what_their_urls_say() -> None:
     assert targets.unreadable == {}
 
 
+def test_targets_that_are_not_asked_to_prepare() -> None:
+    """SQLite cannot; others say so. What says so is not an option of the database."""
+    url = "postgresql://h/x?two_phase"
+    held = f"a=sqlite:////srv/a file.sqlite3,b={url}=hold&sslmode=require,d=sqlite:////srv/d?two_phase=hold"
+    targets = f"{held},c={url}=require"
+    environment = read({**COMPLETE, "TARGET_DATABASES": targets})
+    assert environment.unreadable == {} and problems(environment) == []
+    assert environment.held == {"a", "b", "d"}
+    assert environment.targets["a"]["NAME"] == "/srv/a file.sqlite3"
+    assert environment.targets["b"]["OPTIONS"] == {"sslmode": "require"}
+    assert not environment.targets["c"].get("OPTIONS")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["sqlite:///srv/x.db", "sqlite://:memory:", "sqlite:////x?two_phase=require", "postgresql://h/x?two_phase=no"],
+)
+def test_what_a_target_cannot_promise(target: str) -> None:
+    [problem] = found(TARGET_DATABASES=f"crm=postgresql://h/crm,mine={target}")
+    assert problem.id == "orchestrator_site.E002" and "mine" in problem.msg
+
+
+@pytest.mark.parametrize("name", ["COORDINATION_HOLD_LIMIT", "COORDINATION_MAX_HELD"])
+def test_limits_of_what_is_held_are_numbers(name: str) -> None:
+    assert found(**{name: "30"}) == []
+    for wrong in ("0", "-1", "soon", "2.5"):
+        [problem] = found(**{name: wrong})
+        assert problem.id == "orchestrator_site.E002" and name in problem.msg
+
+
 def test_a_secret_key_may_begin_with_a_dollar() -> None:
     assert read({**COMPLETE, "SECRET_KEY": "$HOME is where"}).secret_key == "$HOME is where"
 

@@ -80,6 +80,15 @@ def test_a_dry_run_says_what_would_be_and_records_nothing(operator: Client) -> N
     assert not Batch.objects.exists()
 
 
+def test_a_dry_run_says_where_it_is_not_crash_safe(operator: Client, settings: Any) -> None:
+    settings.COORDINATION_DATABASES = {"demo_ledger": {"two_phase": "hold"}}
+    page = unescape(re.sub(r"</?strong>", "", dry_run(operator)))
+    assert "guarantee: atomic unless a worker process dies, deadline 2 h." in page
+    assert "work in ledger is held open by the worker process that did it" in page
+    settings.COORDINATION_DATABASES = {"demo_ledger": {"two_phase": "require"}}
+    assert "held open" not in dry_run(operator)
+
+
 def test_a_start_leads_to_the_batch_and_a_second_one_to_the_same(operator: Client) -> None:
     page = dry_run(operator)
     first, second = start(operator, page), start(operator, page)

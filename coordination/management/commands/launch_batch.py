@@ -14,6 +14,7 @@ from coordination.management.hosting import hosting
 from coordination.management.parameters import parameters
 from coordination.management.waiting import WaitingCommand
 from coordination.management.who import who
+from coordination.protocol.states import Guarantee
 
 EXITS = """\
 exit codes:
@@ -103,4 +104,7 @@ class Command(WaitingCommand):
             ) from None
         found = " (it exists: same idempotency key)" if launched.attached else ""
         print(f"Batch {launched.id}{found}", file=sys.stderr, flush=True)
+        guarantee = queries.status(launched.id).guarantee
+        if guarantee is not Guarantee.CRASH_SAFE:
+            print(f"Guarantee: {guarantee.words.lower()}", file=sys.stderr, flush=True)
         return launched
