@@ -27,13 +27,13 @@ class Outside:
     async def run(self) -> None:
         """Look at the broker, for ever; one line in the log when that changes."""
         while True:
+            await asyncio.sleep(LOOK_SECONDS)  # At first the bus connects.
             words = await self._bus.trouble()
             if words and not self._broker:
                 logger.warning("RabbitMQ: %s. Batches wait.", words)
             elif self._broker and not words:
                 logger.info("RabbitMQ takes messages again.")
             self._broker = words
-            await asyncio.sleep(LOOK_SECONDS)
 
     def broker(self) -> str:
         """What is the matter with the broker; empty if nothing is."""

@@ -57,7 +57,7 @@ class TestNoBroker:
 
 class TestTheBrokerDies:
     async def test_and_is_back(self, server: RabbitMQ, node: NodeBus, process: MakeProcess) -> None:
-        """kill -9: consumers, mailbox and whatever was confirmed are there again within seconds."""
+        """Row 27. kill -9: consumers, mailbox and whatever was confirmed are there again within seconds."""
         batches = [uuid4() for _ in range(100)]
         votes = [await consume(node, batch) for batch in batches]
         strays, unread = Strays(), uuid4()
@@ -193,6 +193,7 @@ class TestAnAlarm:
     async def test_holds_publishing_back_and_nothing_else(
         self, server: RabbitMQ, node: NodeBus, process: MakeProcess
     ) -> None:
+        """Row 30. Calls give up in time and say why."""
         batch = uuid4()
         votes = await consume(node, batch)
         one = process("one")

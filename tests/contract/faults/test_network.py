@@ -20,7 +20,7 @@ class TestTheNetwork:
     async def test_resets_connections_and_leaves_the_broker_in_the_dark(
         self, node: NodeBus, process: MakeProcess, proxy: Proxy
     ) -> None:
-        """Half open: the broker still counts the old consumers, and gives them every other message."""
+        """Row 29. Half open: the broker still counts the old consumers, and gives them every other message."""
         batch = uuid4()
         votes = await consume(node, batch)
         one = process("one")
@@ -36,7 +36,7 @@ class TestTheNetwork:
         await eventually(lambda: len(votes.bodies) >= 15 and len(one.heard) >= 15)
 
     async def test_swallows_everything(self, node: NodeBus, process: MakeProcess, proxy: Proxy) -> None:
-        """A black hole: no call hangs, and all is well again soon after it."""
+        """Row 29. A black hole: no call hangs, and all is well again soon after it."""
         batch = uuid4()
         votes = await consume(node, batch)
         one = process("one")
