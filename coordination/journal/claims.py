@@ -84,20 +84,25 @@ def leave(node: str) -> None:
         )
 
 
-def claim(node: str, managed: Collection[UUID]) -> tuple[list[Claim], bool]:
-    """Claim this node's share of the batches that nobody manages, oldest first; True if some were left to others."""
+def claim(node: str, managed: Collection[UUID], patient: bool = True) -> tuple[list[Claim], bool]:
+    """Claim this node's share of the batches that nobody manages, oldest first; True if some were left to others.
+
+    The share is what it lacks of an equal part of all open batches, and one at least, lest a single batch wait for
+    another node. Not ``patient``: an equal part of those that are left, for nobody else seems to take them.
+    """
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         values: dict[str, Any] = {"managed": list(managed), "node": node}
         cursor.execute(
-            f"SELECT count(*), (SELECT greatest(count(*), 1) FROM coordination_node"
+            f"SELECT count(*) FILTER (WHERE {_FREE}), count(*), (SELECT greatest(count(*), 1) FROM coordination_node"
             f" WHERE heartbeat > clock_timestamp() - interval '{LEASE_SECONDS} s')"
-            f" FROM coordination_batch WHERE {_FREE}",
+            f" FROM coordination_batch WHERE ended IS NULL",
             values,
         )
-        free, nodes = cursor.fetchone()
+        free, open_, nodes = cursor.fetchone()
         if not free:
             return [], False
-        values["share"] = -(-free // nodes)
+        lacking = max(-(-open_ // nodes) - len(managed), 1)
+        values["share"] = lacking if patient else max(lacking, -(-free // nodes))
         cursor.execute(
             f"UPDATE coordination_batch SET epoch = epoch + 1, node = %(node)s,"
             f" recovery_seconds = recovery_seconds + {_UNMANAGED} WHERE id IN ("

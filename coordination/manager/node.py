@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 LEFTOVERS_SECONDS = 0.2
 """What was left to other nodes is looked at again so soon."""
+PATIENCE_SECONDS = 1.5
+"""What other nodes, which look each second, have not taken by then is shared among all anew."""
 HAND_OVER_SECONDS = 0.3
 LIVES_SECONDS = 1.5
 """How long the answer to "does this mailbox have a reader?" holds, for all batches."""
@@ -46,12 +48,15 @@ class Node:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._bus = node_bus(conf.broker_url(), conf.installation())
         self._journal = JournalPool()
+        # Hundreds of batches at work must not make the node late with the word that it lives: it would lose them all.
+        self._lease = JournalPool(threads=1)
         self._dispatcher = Dispatcher()
         self._waiting_room = WaitingRoom(self._journal)
         self._managed: dict[UUID, tuple[BatchManager, asyncio.Task[None]]] = {}
         self._cleaning: dict[UUID, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._renewed = monotonic()
+        self._left_since: float | None = None
         self._lives: dict[str, tuple[float, bool]] = {}
         self._outside = Outside(self._bus, self._dispatcher)
         self._watch = GenerationWatch(self._journal, lambda: bool(self._managed))
@@ -99,7 +104,7 @@ class Node:
         while True:
             try:
                 problem = await self._journal.run(claims.other_installation)
-                await self._journal.run(claims.heartbeat, self.name, 0)
+                await self._lease.run_anyway(claims.heartbeat, self.name, 0)
             except JournalError as error:
                 logger.warning("Node %s waits for the journal's database: %s", self.name, error)
                 await asyncio.sleep(SWEEP_SECONDS)
@@ -134,7 +139,7 @@ class Node:
             # be another's by now.
             await self._give_up_if_late(LEASE_SECONDS)
             try:
-                standing = await self._journal.run_anyway(claims.heartbeat, self.name, len(self._managed))
+                standing = await self._lease.run_anyway(claims.heartbeat, self.name, len(self._managed))
                 self._renewed = monotonic()
                 if await self._watch.hear(standing):
                     await self._drop_all()
@@ -160,7 +165,9 @@ class Node:
         if monotonic() - self._renewed > GIVE_UP_SECONDS or not self._watch.trusted:
             return SWEEP_SECONDS
         try:
-            claimed, left = await self._journal.run(claims.claim, self.name, list(self._managed))
+            patient = self._left_since is None or monotonic() - self._left_since < PATIENCE_SECONDS
+            claimed, left = await self._journal.run(claims.claim, self.name, list(self._managed), patient)
+            self._left_since = (self._left_since or monotonic()) if left else None
             for claim in claimed:
                 self._manage(claim)
             if self._managed:
@@ -225,7 +232,7 @@ class Node:
         dropping = asyncio.create_task(self._drop_all())
         await asyncio.wait({dropping}, timeout=HAND_OVER_SECONDS)
         try:
-            await self._journal.run(claims.leave, self.name)
+            await self._lease.run_anyway(claims.leave, self.name)
             await wake_nodes()
         except JournalError as error:
             logger.warning("Node %s could not say goodbye; its batches are free in some seconds: %s", self.name, error)
@@ -233,4 +240,5 @@ class Node:
         await self._bus.close()
         await asyncio.wait({dropping}, timeout=HAND_OVER_SECONDS)
         self._journal.close()
+        self._lease.close()
         logger.info("Node %s has stopped", self.name)

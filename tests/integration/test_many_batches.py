@@ -11,8 +11,9 @@ from tests.services import Process, Site
 
 CUSTOMERS = ("acme", "globex", "initech")
 ROWS = 10
-KEPT_BY_A_NODE = 5
-"""Sessions on the journal: one for each of the threads that work on it, and one for the thread that dispatches."""
+KEPT_BY_A_NODE = 6
+"""Sessions on the journal: one for each of the threads that work on it, one to say that the node lives, and one for the
+thread that dispatches."""
 LEFT_SECONDS = 20.0
 """How long after the last outcome something may still be left of the batches."""
 
