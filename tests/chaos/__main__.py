@@ -16,13 +16,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long batches are launched and faults strike")
     parser.add_argument("--seed", type=int, help="what is drawn; without it a random one, which is printed")
     parser.add_argument("--every", type=float, help="about so many seconds between two faults; else 4, or 10")
+    parser.add_argument("--launches", type=float, default=2, help="about so many seconds between two launches")
     parser.add_argument("--settle", type=float, default=SETTLE_SECONDS, help="seconds until nothing may be in doubt")
     parser.add_argument("--defect", choices=defects.NAMES, default="", help="one rule that every process breaks")
     parser.add_argument("--soak", action="store_true", help="watch what grows; the first node and worker are spared")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     every = options.every or (10.0 if options.soak else 4.0)
-    campaign = draw(seed, options.seconds, every=every, spare_first=options.soak)
+    campaign = draw(seed, options.seconds, every=every, launches=options.launches, spare_first=options.soak)
     if options.soak:
         violations = soak(campaign, settle=options.settle)
     else:

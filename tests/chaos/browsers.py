@@ -5,6 +5,7 @@ import base64
 import http.cookiejar
 import json
 import os
+import random
 import re
 import struct
 import time
@@ -66,20 +67,23 @@ async def _wave(site: Site, cookie: str, batch: str, browsers: int) -> Wave:
 
 
 async def _see(site: Site, cookie: str, batch: str) -> float | None:
-    """Seconds to the first snapshot; None if there was none in time."""
+    """Seconds to the first snapshot, connecting again as the page does; None if there was none in time."""
     began = time.monotonic()
-    writer = None
-    try:
-        async with asyncio.timeout(WITHIN_SECONDS):
-            reader, writer = await _connect(site, cookie, batch)
-            while json.loads(await _frame(reader) or "{}").get("t") != "snap":
-                pass
-        return time.monotonic() - began
-    except (TimeoutError, OSError, asyncio.IncompleteReadError):
-        return None
-    finally:
-        if writer is not None:
-            writer.transport.abort()
+    while (left := began + WITHIN_SECONDS - time.monotonic()) > 0:
+        writer = None
+        try:
+            async with asyncio.timeout(left):
+                reader, writer = await _connect(site, cookie, batch)
+                while json.loads(await _frame(reader) or "{}").get("t") != "snap":
+                    pass
+            return time.monotonic() - began
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            # Refused, or let go to come again later: the journal may be away at this moment.
+            await asyncio.sleep(random.uniform(0.5, 2.0))
+        finally:
+            if writer is not None:
+                writer.transport.abort()
+    return None
 
 
 async def _connect(site: Site, cookie: str, batch: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

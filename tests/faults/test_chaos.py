@@ -54,9 +54,9 @@ def test_a_short_run_has_no_violation() -> None:
 @pytest.mark.timeout(110)
 def test_the_checker_reports_a_participant_that_commits_at_once() -> None:
     """Without any fault: tasks of batches that rolled back have left their rows."""
-    done = _chaos(
-        *("--seconds", 4, "--seed", SEED, "--every", 60, "--settle", 1, "--defect", "commits_at_once"), timeout=90
-    )
+    assert any(batch.fail_at for batch in draw(SEED, 4, every=60, launches=0.3).batches)
+    options = ("--seconds", 4, "--seed", SEED, "--every", 60, "--launches", 0.3, "--settle", 5)
+    done = _chaos(*options, "--defect", "commits_at_once", timeout=100)
     print(done.stdout, done.stderr)
     assert done.returncode == 1
     assert "are not 0" in done.stdout
