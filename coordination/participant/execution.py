@@ -130,12 +130,12 @@ class Execution:
             self._work = self._resource.begin(
                 gid=self._gid, batch=ticket.batch, branch=ticket.number, ask=not self._first, lock_timeout=lock_timeout
             )
-        except ResourceError as error:
-            raise put_off(self._task, error, again=not self._first) from error
         except CannotBegin as error:
             self._error = NotPrepared(words=str(error))
             self._attempt.failed(failure_of(error))
             return self._attempt.undone(self._ask_again())
+        except ResourceError as error:
+            raise put_off(self._task, error, again=not self._first) from error
         self._found = self._work.found
         step = self._attempt.begin(found=[f.gid for f in self._found], over=self._over())
         if not isinstance(step, Run):

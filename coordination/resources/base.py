@@ -19,8 +19,8 @@ class ResourceError(Exception):
     """The database cannot be asked at the moment. Nothing is known; try again."""
 
 
-class CannotBegin(Exception):
-    """The database does not let this execution begin, and waiting did not help: its branch votes ROLLBACK so."""
+class CannotBegin(ResourceError):
+    """The database does not let this execution begin, and waiting is no use: its branch votes ROLLBACK, and says so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ process commits it or rolls it back. Nobody else can; if the process dies, the d
 find out what became of it, by its marker (:mod:`.marker`).
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ PROOF_SECONDS = 1.0
 """How long a look for the fate of a transaction waits for whoever may still hold it open."""
 COMMIT_SECONDS = 5.0
 """How long a COMMIT waits for readers, where they stand in its way, before it is tried again later."""
+REPLACED = "the file of its database was removed or replaced"
 
 T = TypeVar("T")
 
@@ -92,13 +94,11 @@ class HeldResource:
         prefix = gids.branch_prefix(installation=self._installation, batch=batch, branch=branch)
         with self._lock:
             ours = [(gid, parked) for gid, parked in self._parked.items() if gid.startswith(prefix)]
+        now = time.monotonic()
         return [
-            Found(
-                gid=gid, age=time.monotonic() - parked.since, alias=self.alias, kind=Kind.HELD,
-                proof=self._known[parked.wrapper][1],
-            )
-            for gid, parked in ours
-        ]  # fmt: skip
+            Found(gid=gid, age=now - p.since, alias=self.alias, kind=Kind.HELD, proof=self._known[p.wrapper][1])
+            for gid, p in ours
+        ]
 
     def seen_by_a_stranger(self, gid: str) -> bool:
         """Whether another connection sees what ``gid``'s transaction wrote: it was committed. Raises ResourceError."""
@@ -134,14 +134,13 @@ class HeldResource:
             if parked.broken:
                 return parked.broken
             if self.engine.identity(parked.wrapper) != parked.identity:
-                parked.broken = "the file of its database was removed or replaced"
+                parked.broken = REPLACED
                 return parked.broken
             try:
                 there = marker.is_there(parked.wrapper, gid)
+                parked.broken = "" if there else "its transaction was ended by somebody else"
             except (Error, OSError) as error:
                 parked.broken = f"its database connection was lost: {_words(error)}"
-            else:
-                parked.broken = "" if there else "its transaction was ended by somebody else"
             return parked.broken
 
     def take(self, gid: str) -> Callable[[], None] | None:
@@ -165,17 +164,14 @@ class HeldResource:
             return Fate.PREPARED if gid in self._parked else Fate.UNDONE
 
     def finish(self, gid: str, outcome: Decision, proof: str | None) -> Finished:
-        """As :meth:`Resource.finish`. What this process does not hold is looked up by its marker, and never finished:
-        only its holder can.
-        """
+        """As :meth:`Resource.finish`. What this process does not hold it only looks up: its holder alone can end it."""
         with self._lock:
             parked = self._parked.pop(gid, None)
         if parked is None:
             return self._proved(gid, proof)
         crashpoints.reach(Point.FINISHING_HELD)
         with parked.lock:
-            if outcome is Decision.ROLLBACK:
-                # Nobody has sent COMMIT, and nobody will: whatever the database says, it does not commit this.
+            if outcome is Decision.ROLLBACK:  # Nobody has sent COMMIT, and nobody will: that needs no answer.
                 self._roll_back_parked(parked)
                 return Finished(outcome=Outcome.ROLLED_BACK, how="ROLLBACK by the process that held it")
             try:
@@ -198,7 +194,7 @@ class HeldResource:
         wrapper = parked.wrapper
         if parked.broken or self.engine.identity(wrapper) != parked.identity:
             self._kept.drop(wrapper)
-            raise Error(parked.broken or "the file of its database was removed or replaced")
+            raise Error(parked.broken or REPLACED)
         self.engine.limit_waits(wrapper, COMMIT_SECONDS, local=True)
         self.engine.stands(wrapper)
         with wrapper.wrap_database_errors:
@@ -247,14 +243,11 @@ class HeldResource:
     def give_back(self, wrapper: BaseDatabaseWrapper, *, keep: bool) -> None:
         """A connection whose transaction has ended."""
         if keep:
-            try:
+            with contextlib.suppress(Error):
                 wrapper.set_autocommit(True)
-            except Exception:
-                keep = False
-        if keep:
-            self._kept.give_back(wrapper)
-        else:
-            self._kept.drop(wrapper)
+                self._kept.give_back(wrapper)
+                return
+        self._kept.drop(wrapper)
 
     def close_idle(self, seconds: float) -> None:
         """As :meth:`Resource.close_idle`."""
@@ -278,7 +271,7 @@ class HeldResource:
             wrapper = self._kept.take(fresh=fresh)
             try:
                 result = use(wrapper, self._database_of(wrapper))
-            except (DatabaseError, Error, OSError) as error:
+            except (Error, OSError) as error:
                 self._kept.drop(wrapper)
                 if fresh:
                     raise ResourceError(f"Database {self.alias!r} cannot be used: {_words(error)}") from error
@@ -299,7 +292,7 @@ class HeldResource:
         if known is None:
             known = self._known[wrapper] = identity, marker.database_of(wrapper)
         elif known[0] != identity:
-            raise Error("the file of its database was removed or replaced")
+            raise Error(REPLACED)
         return known[1]
 
 

@@ -13,6 +13,8 @@ from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import pq
 
+from .base import CannotBegin
+
 DENIED = "not authorized"
 """What SQLite says to a body that would begin or end a transaction."""
 
@@ -37,7 +39,7 @@ class Engine:
     """Whether a second connection is asked if it sees what the branch wrote, which it would after a hidden COMMIT."""
 
     def settings(self, settings: dict[str, Any]) -> None:
-        """Change the alias's settings for connections of ours."""
+        """Change the alias's settings for connections of ours. Raises CannotBegin if there is nothing to connect to."""
 
     def limit_waits(self, wrapper: BaseDatabaseWrapper, seconds: float, *, local: bool) -> None:
         """Have statements wait for a lock no longer than that; ``local``: until the transaction ends."""
@@ -120,6 +122,11 @@ class SQLite(Engine):
         name = str(settings["NAME"])
         if not name.startswith("file:"):
             settings["NAME"] = f"file:{quote(name)}?mode=rw"  # A file that is not there is not to be made.
+            if not os.path.exists(name):
+                raise CannotBegin(
+                    f"there is no file {name} where its worker runs: make it by manage.py migrate --database=…, or see"
+                    " that only workers that have it get this customer's tasks"
+                )
 
     def limit_waits(self, wrapper: BaseDatabaseWrapper, seconds: float, *, local: bool) -> None:
         run(wrapper, f"PRAGMA busy_timeout = {max(1, round(seconds * 1000))}")

@@ -314,9 +314,12 @@ def test_a_reader_in_the_way_of_commit(held_engine: SQLiteEngine, monkeypatch: p
 
 @only_sqlite
 def test_a_file_that_is_not_there_is_not_made(held_engine: SQLiteEngine) -> None:
-    held_engine.file.unlink()
-    with pytest.raises(ResourceError, match="unable to open"):
+    """A task in it says so at once; of one that was there, nothing is known."""
+    end = insert_x(held_engine)
+    held_engine.lose(end.gid)
+    with pytest.raises(CannotBegin, match="there is no file"):
         held_engine.run(insert("x"))
+    assert told(held_engine.make(ALIAS), end)[0] is Outcome.UNKNOWN
     assert not held_engine.file.exists()
 
 
