@@ -109,7 +109,7 @@ def _trouble(batch: Batch, matter: Matter, since: datetime) -> Trouble:
 
 def _words(matter: Matter, tasks: tuple[int, ...], databases: list[str], queue: str) -> str:
     which = f"{'Task' if len(tasks) == 1 else 'Tasks'} {in_words(tasks, RANGES)}"
-    on = f" (database {', '.join(databases)})" if databases else ""
+    on = f" (database{'s' if len(databases) > 1 else ''} {', '.join(databases)})" if databases else ""
     if not tasks and matter is Matter.MIXED:
         return "Not all of its tasks ended as decided."
     if matter is Matter.MIXED:

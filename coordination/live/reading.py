@@ -18,7 +18,9 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db import InterfaceError, OperationalError, connections
 from django.db.models import Case, CharField, Count, Exists, F, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Cast, Concat, JSONObject, Now
+from django.utils import timezone
 
+from coordination import conf
 from coordination.journal.queries import HEARD_SECONDS
 from coordination.live import standing
 from coordination.live.frames import NOTHING, Head, Update, counts_by_letter
@@ -89,12 +91,15 @@ def _look(batch: UUID, since: int) -> QuerySet[Batch, dict[str, Any]]:
             wrong=Case(When(state=BatchState.MIXED, then=ArraySubquery(wrong)), default=None),
             asked=Subquery(asked),
             heard=Exists(heard),
+            settled=Exists(
+                OperatorRequest.objects.filter(batch=OuterRef("pk"), action=OperatorRequest.Action.SETTLE)
+            ),
             queue=F("customer__queue"),
         )
         .values(
             *("seq", "tasks", "state", "decision", "reason", "waiting_for", "counts"),
             *("created", "dispatched", "deadline", "decided", "ended"),
-            *("changed", "oldest", "unfinished", "wrong", "asked", "heard", "queue"),
+            *("changed", "oldest", "unfinished", "wrong", "asked", "heard", "settled", "queue"),
         )
     )
 
@@ -115,8 +120,14 @@ def _head(row: dict[str, Any]) -> Head:
         since=_iso(standing.since(state, times)),
         deadline=_iso(times.deadline) if times.deadline and undecided else "",
         left=standing.left_behind(facts, unfinished, row["wrong"] or ()),
-        todo=standing.to_do(facts, times, row["heard"]),
+        todo=standing.to_do(facts, times, row["heard"], slow=_is_slow(times), settled=row["settled"]),
     )
+
+
+def _is_slow(times: standing.Times) -> bool:
+    if times.decided is None or times.ended is not None:
+        return False
+    return timezone.now() - times.decided > timedelta(seconds=conf.unresolved_seconds())
 
 
 def _facts(row: dict[str, Any]) -> Facts:

@@ -69,8 +69,11 @@ def left_behind(facts: Facts, unfinished: Sequence[tuple[str, int]], wrong: Sequ
     return f"{tasks} {names} did not end as decided: look at what {they} wrote."
 
 
-def to_do(facts: Facts, times: Times, heard_of_nodes: bool) -> str:
-    """What the reader is to do now, in one sentence or two."""
+def to_do(facts: Facts, times: Times, heard_of_nodes: bool, *, slow: bool = False, settled: bool = False) -> str:
+    """What the reader is to do now, in one sentence or two.
+
+    ``slow``: its databases take longer to answer than they should. ``settled``: what it left is marked as put right.
+    """
     if facts.state is BatchState.PENDING:
         return _to_do_while_waiting(facts, heard_of_nodes)
     if facts.state is BatchState.ACTIVE:
@@ -78,11 +81,19 @@ def to_do(facts: Facts, times: Times, heard_of_nodes: bool) -> str:
     if facts.state in (BatchState.COMMITTING, BatchState.ROLLING_BACK):
         if not heard_of_nodes:
             return f"{NO_NODE} Until then nobody carries the decision out."
+        if slow:
+            return (
+                "See that these databases are up, and that a worker runs that has them; they are asked again by "
+                "themselves. If one is gone for good, an approver can declare what became of its tasks."
+            )
         return "Nothing: it is decided, and each database is asked again until it has answered."
     if facts.state is BatchState.COMMITTED:
         return "Nothing: all of it is in place."
+    if facts.state is BatchState.MIXED and settled:
+        return "Nothing: what it left behind is marked as put right."
     if facts.state is BatchState.MIXED:
-        return "Look at each task marked ⚠ or ? and at its database, and put right by hand what differs."
+        return "Look at each task marked ⚠ or ? and at its database, and put right by hand what differs. "\
+            "Then an approver marks it as put right."
     if facts.count(BranchState.FAILED):
         return "Mend what the error says, then launch again. There is nothing to clean up first."
     return "Launch again when what stood in the way is gone. There is nothing to clean up first."
