@@ -164,12 +164,12 @@ class _Slots:
                 )
             if count > capacity.slots:
                 return Never(
-                    reason=f"{count} tasks write to the server of {alias}, which holds at most {capacity.slots}"
+                    reason=f"{count:,} tasks write to the server of {alias}, which holds at most {capacity.slots:,}"
                     f" prepared transactions: raise max_prepared_transactions there, or split the batch"
                 )
             free = capacity.slots - capacity.strangers - self._taken[server]
             if count > free and capacity.one_writer:
                 waits = waits or Waits(words=f"its turn on {alias}, which one batch at a time can write to")
             elif count > free:
-                waits = waits or Waits(words=f"{count} prepared slots on {alias}, {max(free, 0)} free")
+                waits = waits or Waits(words=f"{count:,} prepared slots on {alias}, {max(free, 0):,} free")
         return waits
