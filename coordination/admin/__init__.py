@@ -2,7 +2,7 @@
 
 from django.apps import apps
 
-from coordination.admin import batches, branches, customers, entries  # noqa: F401  (importing them registers them)
+from coordination.admin import batches, branches, customers, entries, nodes  # noqa: F401  (importing them registers them)
 
 if apps.is_installed("django_celery_results"):
     from coordination.admin import results  # noqa: F401

@@ -1,10 +1,10 @@
 """Past runs: found by id, key, label, outcome or date, and why each ended as it did."""
 
-from datetime import timedelta
+from collections import Counter
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -12,8 +12,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, moment, preformatted, table, time_of
-from coordination.models import Batch, Customer
-from coordination.protocol.states import BATCH_ENDED, BatchState, BranchState
+from coordination.journal.attention import needs_attention
+from coordination.journal.numbers import in_words
+from coordination.journal.recorded import recorded
+from coordination.models import Batch, Customer, OperatorRequest
+from coordination.protocol.states import BATCH_ENDED, CONTRADICTED, LOOKS, BatchState, BranchState
 from coordination.redact import shown
 from coordination.templatetags.moments import thousands, took
 from coordination.web.words import BATCH_LOOKS
@@ -48,13 +51,8 @@ class AttentionFilter(admin.SimpleListFilter):
         return [("yes", "Yes")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Mixed ones, undecided ones past their deadline, and decided ones that have not ended for a minute."""
-        if self.value() != "yes":
-            return queryset
-        now = timezone.now()
-        undecided = Q(decision=None, deadline__lt=now)
-        unresolved = Q(ended=None, decided__lt=now - timedelta(minutes=1))
-        return queryset.filter(Q(state=BatchState.MIXED) | undecided | unresolved)
+        """Those of the page of what needs attention."""
+        return queryset.filter(needs_attention()) if self.value() == "yes" else queryset
 
 
 TIMES = ("created_at", "started", "decided_at", "ended_at", "duration", "not_after", "deadline_at")
@@ -93,7 +91,7 @@ class BatchAdmin(ReadOnly):
         ("Tasks", {"fields": ("how_many", "by_state", "branches")}),
         ("Times", {"fields": TIMES}),
         ("Parameters", {"fields": ("parameters", "after_commit", "after_rollback", "relaunch_of")}),
-        ("What happened", {"fields": ("journal", "asked")}),
+        ("What happened", {"fields": ("went_through", "against", "journal", "asked")}),
     )
 
     started = time_of("dispatched", "started")
@@ -197,9 +195,41 @@ class BatchAdmin(ReadOnly):
         last = list(batch.entries.order_by("-id").values_list("at", "text")[:BOUND])
         return table(("At", "What"), [(moment(at), text) for at, text in reversed(last)])
 
+    @admin.display(description="went through")
+    def went_through(self, batch: Batch) -> SafeString | str:
+        """Takeovers, redeliveries, and how long it was in doubt, in seconds."""
+        said = recorded(batch).fields().items()
+        rows = [(name.replace("_", " "), value) for name, value in said if value is not None]
+        return table(("What", "How much"), rows)
+
+    @admin.display(description=f"tasks that did not end as decided (first {BOUND})")
+    def against(self, batch: Batch) -> SafeString | str:
+        """Named, with how that is known."""
+        wrong = batch.branches.filter(state__in=CONTRADICTED).order_by("number")[:BOUND]
+        rows = [(one.number, one.name, one.database, LOOKS[BranchState(one.state)].word, one.how) for one in wrong]
+        return table(("No.", "Task", "Database", "State", "How it is known"), rows)
+
     @admin.display(description=f"requests (last {BOUND})")
     def asked(self, batch: Batch) -> SafeString | str:
         """What people asked of it, oldest first, and what came of it."""
         last = list(batch.requests.order_by("-id")[:BOUND])
-        rows = [(moment(one.asked), one.get_action_display(), one.by, one.why, one.result) for one in reversed(last)]
-        return table(("Asked", "What", "Who", "Why", "What came of it"), rows)
+        rows = [
+            (moment(one.asked), _what(one), one.by, one.why, one.result, _said(one.before), _said(one.after))
+            for one in reversed(last)
+        ]
+        return table(("Asked", "What", "Who", "Why", "What came of it", "Before", "After"), rows)
+
+
+def _what(one: OperatorRequest) -> str:
+    """The request, and of which tasks what is declared."""
+    asked = one.get_action_display()
+    return f"{asked} {one.get_fate_display()}: tasks {in_words(one.tasks, BOUND)}" if one.tasks else asked
+
+
+def _said(standing: dict[str, Any] | None) -> str:
+    """How things stood, in words."""
+    if not standing:
+        return NOTHING
+    tasks = Counter(standing.get("tasks", {}).values())
+    counted = ", ".join(f"{count} {state.replace('_', ' ').lower()}" for state, count in tasks.items())
+    return str(standing["state"]) + (f" (tasks: {counted})" if counted else "")

@@ -20,7 +20,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 from django_celery_results.models import GroupResult, TaskResult
 
-from coordination.models import Batch, Branch, Customer, JournalEntry, Membership, Role
+from coordination.models import Batch, Branch, Customer, JournalEntry, Membership, Node, Role
 from coordination.web.routing import websocket_urlpatterns
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("readers_rest")]
@@ -207,6 +207,11 @@ MODELS: dict[str, Codes] = {
     "coordination.journalentry": READ_ONLY,
     "coordination.customer": {**READ_ONLY, "add": (403, 403, 200), "delete": (403, 403, 200)},
     "django_celery_results.taskresult": READ_ONLY,
+    "coordination.node": {
+        **dict.fromkeys(("changelist", "change"), (403, 403, 200)),
+        **dict.fromkeys(("add", "delete"), (403, 403, 403)),
+        "history": (302, 302, 200),
+    },
     "django_celery_results.groupresult": {  # of Celery's own groups, which belong to no customer
         **dict.fromkeys(("changelist", "change"), (403, 403, 200)),
         **dict.fromkeys(("add", "delete"), (403, 403, 403)),
@@ -226,6 +231,7 @@ def rows(acme: Batch) -> dict[str, Model]:
         "coordination.branch": branch,
         "coordination.journalentry": acme.entries.get(),
         "coordination.customer": acme.customer,
+        "coordination.node": Node.objects.create(name="host-1-ab", heartbeat=timezone.now()),
         "django_celery_results.taskresult": TaskResult.objects.create(task_id=str(branch.pk), status="SUCCESS"),
         "django_celery_results.groupresult": GroupResult.objects.create(group_id=str(uuid4())),
         "auth.user": get_user_model().objects.create_user("somebody"),
