@@ -6,10 +6,13 @@ import threading
 
 
 class CuttingProxy:
-    """Forwards to ``port`` until a request contains ``after``: that is still delivered, its answer is not."""
+    """Forwards to ``port`` until a request contains ``after``: that is still delivered, its answer is not.
 
-    def __init__(self, port: int, after: bytes) -> None:
-        self._target, self._after = port, after
+    At most ``most`` times, then it forwards all.
+    """
+
+    def __init__(self, port: int, after: bytes, most: int = 1_000_000) -> None:
+        self._target, self._after, self._most = port, after, most
         self.cuts = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -31,7 +34,7 @@ class CuttingProxy:
     def _pump(self, source: socket.socket, sink: socket.socket, asking: bool, cut: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if asking and self._after in data:
+                if asking and self._after in data and self.cuts < self._most:
                     cut.set()
                     self.cuts += 1
                     sink.sendall(data)

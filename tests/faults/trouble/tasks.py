@@ -3,6 +3,8 @@
 ``wait`` below is bounded: a test that has gone wrong leaves nothing running for long.
 """
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -82,4 +84,22 @@ def locks(db: str, key: int, path: str, go: str = "") -> None:
     with connections[db].cursor() as cursor:
         cursor.execute(
             "INSERT INTO demo_entry (id, batch_id, branch, n, value) VALUES (%s, gen_random_uuid(), 0, 0, '')", [key]
+        )
+
+
+@branch_task
+def dies(db: str, path: str) -> None:
+    """Kills its process, each time."""
+    write(db)
+    count(path)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@branch_task
+def fills(db: str) -> None:
+    """Writes more than fits on a small disk."""
+    with connections[db].cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO demo_entry (batch_id, branch, n, value)"
+            " SELECT gen_random_uuid(), 0, n, repeat('x', 2000) FROM generate_series(1, 100000) AS n"
         )
