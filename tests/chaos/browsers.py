@@ -33,7 +33,7 @@ class Wave:
     dropped: float | None
 
 
-def session(site: Site, username: str) -> str:
+def session(site: Site, username: str, password: str = PASSWORD) -> str:
     """Sign in, and return the session's cookie. The web server runs."""
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
@@ -41,7 +41,7 @@ def session(site: Site, username: str) -> str:
     page = opener.open(address, timeout=20).read().decode()
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
     assert token is not None
-    form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": token.group(1), "next": "/"}
+    form = {"username": username, "password": password, "csrfmiddlewaretoken": token.group(1), "next": "/"}
     request = urllib.request.Request(address, urllib.parse.urlencode(form).encode(), {"Referer": address})
     opener.open(request, timeout=20).close()
     return next(f"{cookie.name}={cookie.value}" for cookie in jar if cookie.name == "sessionid")
@@ -52,11 +52,20 @@ def wave(site: Site, cookie: str, batch: str, browsers: int) -> Wave:
     return asyncio.run(_wave(site, cookie, batch, browsers))
 
 
+def crowd(site: Site, cookie: str, batch: str, browsers: int) -> list[float | None]:
+    """As many at once and no silent one: each one's seconds to its first snapshot, None if it had none in time."""
+    return asyncio.run(_crowd(site, cookie, batch, browsers))
+
+
+async def _crowd(site: Site, cookie: str, batch: str, browsers: int) -> list[float | None]:
+    return await asyncio.gather(*(_see(site, cookie, batch) for _ in range(browsers)))
+
+
 async def _wave(site: Site, cookie: str, batch: str, browsers: int) -> Wave:
     began = time.monotonic()
     silent_reader, silent_writer = await _connect(site, cookie, batch)
     ignoring = asyncio.create_task(_until_closed(silent_reader))
-    results = await asyncio.gather(*(_see(site, cookie, batch) for _ in range(browsers)))
+    results = await _crowd(site, cookie, batch, browsers)
     served = [seconds for seconds in results if seconds is not None]
     try:
         dropped = await asyncio.wait_for(ignoring, max(began + IGNORED_SECONDS - time.monotonic(), 0.1)) - began

@@ -13,6 +13,7 @@ from coordination.protocol import gid as gids
 from coordination.protocol.messages import Order, VoteItem, Votes, decode, encode
 from coordination.protocol.states import Decision, Kind
 from tests.integration.batches import (
+    adopted,
     attempts,
     doubled,
     ended,
@@ -23,6 +24,8 @@ from tests.integration.batches import (
     rows,
 )
 from tests.services import Process, Site
+
+AWAY_SECONDS = 8
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,26 @@ def node(whole_site: Site) -> Iterator[Process]:
 def some(customer: str, tasks: int, fail_at: int = 0, seconds: float = 0.5) -> str:
     """Launch from this process."""
     return str(launch(customer, "demo", {"tasks": tasks, "fail_at": fail_at, "rows": 10, "seconds": seconds}).id)
+
+
+def test_killed_in_the_middle_of_five_batches(node: Process, orm: Site) -> None:
+    """Row 27. Away for a while: nobody exits, what was confirmed is there again, and each batch ends as it must."""
+    good = [some(customer, 10) for customer in ("acme", "globex", "initech", "acme")]
+    bad = some("globex", 10, fail_at=10)
+    orm.wait_until(lambda: sum(in_state(orm, batch, "PREPARED") for batch in good) >= 4, 30, what="four votes stored")
+    orm.rabbitmq.kill()
+    assert [field(orm, batch, "decision") for batch in (*good, bad)] == [None] * 5
+    votes = set().union(*(adopted(orm, batch) for batch in good))
+    time.sleep(AWAY_SECONDS)
+    orm.rabbitmq.start()
+    began = time.monotonic()
+    assert [ended(orm, batch) for batch in good] == ["COMMITTED"] * 4
+    assert ended(orm, bad) == "ROLLED_BACK"
+    print(f"ended {time.monotonic() - began:.1f} s after the broker was back; {len(votes)} votes were in before")
+    assert votes <= set().union(*(adopted(orm, batch) for batch in good)), "confirmed votes survive"
+    assert [(rows(orm, batch), doubled(orm, batch)) for batch in good] == [(100, [])] * 4
+    assert rows(orm, bad) == 0
+    nothing_left(orm, bad, *good)
 
 
 def test_restarted_in_good_order(node: Process, orm: Site) -> None:

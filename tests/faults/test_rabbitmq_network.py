@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.integration.batches import attempts, doubled, ended, field, in_state, nothing_left, rows, start
+from tests.integration.batches import attempts, doubled, ended, in_state, nothing_left, rows, start
 from tests.services import Process, Site
 from tests.services.proxy import Proxy
 
-FAULT_SECONDS = 6.0
+FAULT_SECONDS = 7.0
 """Longer than any call waits for the broker."""
 
 
@@ -56,12 +56,11 @@ def test_in_the_middle_of_a_batch(
         until = time.monotonic() + FAULT_SECONDS
         while time.monotonic() < until:
             age = "SELECT extract(epoch FROM clock_timestamp() - max(heartbeat))::float8 FROM coordination_node"
-            assert site.value("default", age) < 3.5, "the node is held up by the broker"
+            assert site.value("default", age) < 5, "the node is held up by the broker"
             time.sleep(0.2)
     began = time.monotonic()
     assert ended(site, batch) == "COMMITTED"
     print(f"{fault.__name__}: ended {time.monotonic() - began:.1f} s after it; attempts {attempts(site, batch)}")
-    assert field(site, batch, "epoch") == 1, "its manager kept it"
     assert (rows(site, batch), doubled(site, batch)) == (120, [])
     assert all(process.alive for process in processes)
     nothing_left(site, batch)

@@ -4,36 +4,52 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.contrib.sessions.backends.db import SessionStore
 
+from tests.chaos import browsers
 from tests.integration.batches import ended, field, in_state, nothing_left, rows, start
-from tests.services import Site
+from tests.services import Process, Site
 
 ALARM = "RabbitMQ: an alarm on its memory or disk holds messages back"
+PASSWORD = "for the tests"
+CROWD = 500
 
 
 @pytest.fixture(scope="module")
-def running(whole_site: Site) -> Iterator[Site]:
-    """A node, a worker that knows the demo's tasks only, and a web server."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
-    with whole_site.node(), whole_site.worker("prefork", 2), whole_site.web():
-        yield whole_site
+def web(whole_site: Site) -> Iterator[Process]:
+    """The web server, beside a node and a worker that knows the demo's tasks only."""
+    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": PASSWORD})
+    with whole_site.node() as node, whole_site.worker("prefork", 2) as worker, whole_site.web() as process:
+        yield process
+        assert node.alive and worker.alive and process.alive
 
 
-@pytest.fixture
-def session(running: Site, orm: Site) -> str:
+@pytest.fixture(scope="module")
+def session(web: Process, whole_site: Site) -> str:
     """The cookie of acme's operator."""
-    user = get_user_model().objects.get(username="acme_operator")
-    store = SessionStore()
-    store[SESSION_KEY], store[HASH_SESSION_KEY] = str(user.pk), user.get_session_auth_hash()
-    store[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    store.save()
-    return f"sessionid={store.session_key}"
+    return browsers.session(whole_site, "acme_operator", PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def crowd(web: Process, whole_site: Site, session: str) -> Iterator[tuple[str, int, "Future[browsers.Wave]"]]:
+    """A batch, the web server's memory before, and a crowd that looks at the batch, begun beside the other tests."""
+    batch = start(whole_site, tasks=3, fail_at=0)
+    assert ended(whole_site, batch) == "COMMITTED"
+    assert shown(whole_site, session, batch)
+    before = memory(web)
+    with ThreadPoolExecutor(1) as beside:
+        yield batch, before, beside.submit(browsers.wave, whole_site, session, batch, CROWD)
+
+
+def memory(process: Process, which: str = "VmRSS") -> int:
+    """Megabytes, of now or (VmHWM) the most it ever had."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(which))
 
 
 def shown(site: Site, session: str, batch: str) -> str:
@@ -59,7 +75,7 @@ def ready(site: Site) -> tuple[int, Any]:
         pytest.param(("set_disk_free_limit", str(10**15)), ("50MB",), id="disk"),
     ],
 )
-def test_an_alarm(running: Site, site: Site, session: str, raised: tuple[str, ...], lowered: tuple[str, ...]) -> None:
+def test_an_alarm(site: Site, session: str, crowd: object, raised: tuple[str, ...], lowered: tuple[str, ...]) -> None:
     """Row 30. Publishing waits; the page and /readyz say for what; when it is over, the batch goes on and commits."""
     batch = start(site, tasks=16, fail_at=0, seconds=0.3)
     site.wait_until(lambda: in_state(site, batch, "PREPARED") >= 2, 30, what="two votes stored")
@@ -78,11 +94,10 @@ def test_an_alarm(running: Site, site: Site, session: str, raised: tuple[str, ..
     print(f"said {said:.1f} s after the alarm, ended {time.monotonic() - began:.1f} s after its end")
     assert rows(site, batch) == 160
     site.wait_until(lambda: ready(site)[0] == 200, 10, what="ready again")
-    assert all(process.alive for process in site.processes)
     nothing_left(site, batch)
 
 
-def test_a_queue_that_nobody_reads(running: Site, site: Site, session: str) -> None:
+def test_a_queue_that_nobody_reads(site: Site, session: str) -> None:
     """Row 47. The page says so at once, the deadline decides, and the reason lists what never started."""
     site.query("default", "UPDATE coordination_customer SET queue = 'deserted' WHERE slug = 'acme' RETURNING 1")
     try:
@@ -102,7 +117,7 @@ def test_a_queue_that_nobody_reads(running: Site, site: Site, session: str) -> N
     nothing_left(site, batch)
 
 
-def test_a_task_that_the_worker_does_not_know(running: Site, site: Site) -> None:
+def test_a_task_that_the_worker_does_not_know(web: Process, site: Site) -> None:
     """Row 47. Nobody waits for a deadline: the worker says that it does not know the task."""
     batch = start(site, "odd", how="swallows", path="unused")
     assert ended(site, batch) == "ROLLED_BACK"
@@ -111,3 +126,25 @@ def test_a_task_that_the_worker_does_not_know(running: Site, site: Site) -> None
     assert "does not know task tests.integration.participant.odd.tasks." in reason and "restart it" in reason
     assert rows(site, batch) == 0
     nothing_left(site, batch)
+
+
+def test_a_crowd(
+    site: Site, web: Process, session: str, crowd: tuple[str, int, "Future[browsers.Wave]"]
+) -> None:
+    """Row 41. All have their snapshots, also when they come back at once; the one that never reads is let go."""
+    batch, before, beside = crowd
+    wave = beside.result(150)
+    held = memory(web, "VmHWM")
+    began = time.monotonic()
+    again = browsers.crowd(site, session, batch, CROWD)
+    took = time.monotonic() - began
+    most = memory(web, "VmHWM")
+    print(
+        f"{CROWD} browsers: the last had its snapshot after {wave.last:.1f} s, again after {took:.1f} s; the silent one"
+        f" was let go after {wave.dropped or 0:.0f} s; MB: {before} before, at most {held}, then {most}"
+    )
+    assert wave.served == CROWD and None not in again
+    assert wave.dropped is not None
+    assert held < before + 150, "a crowd costs no more than that"
+    assert most < held + 40, "and coming back costs nothing"
+    assert web.alive
