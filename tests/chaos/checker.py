@@ -1,5 +1,6 @@
 """After the faults: wait, for a bounded time, until nothing is in doubt; then every database against the journal."""
 
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ import psycopg
 from tests.chaos.stage import TARGETS, Stage
 from tests.chaos.stream import Operation
 
-ENDS = {"COMMITTED": 1, "ROLLED_BACK": 0}
-"""How often the work of each task of a batch that ended so must be there."""
+TIMES = {"COMMIT": 1, "ROLLBACK": 0}
+"""How often the work of each task of a batch that was decided so must be there."""
 OPEN = {"PENDING", "ACTIVE", "COMMITTING", "ROLLING_BACK"}
 BROUGHT_BACK_SECONDS = 30.0
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LEFT = {
     "batches that have not ended": "SELECT id::text FROM coordination_batch WHERE ended IS NULL",
     "batches whose queue is not deleted": "SELECT id::text FROM coordination_batch WHERE NOT queue_deleted",
@@ -103,7 +105,7 @@ def _ends(stage: Stage, batches: dict[str, Any]) -> list[str]:
 
 
 def _effects(stage: Stage, batches: dict[str, Any]) -> list[str]:
-    """Every counter, and the number of ledger lines of every task, is 1 in a committed batch and 0 in any other."""
+    """Every counter, and the number of ledger lines of every task, is 1 if the decision was COMMIT, else 0."""
     found = []
     counters: dict[str, dict[int, int]] = defaultdict(dict)
     lines: dict[str, Counter[int]] = defaultdict(Counter)
@@ -114,10 +116,10 @@ def _effects(stage: Stage, batches: dict[str, Any]) -> list[str]:
             lines[batch][task] += 1
     for batch in (set(counters) | set(lines)) - set(batches):
         found.append(f"rows of batch {batch}, which the journal does not know")
-    for batch, (state, _, tasks, *_) in batches.items():
+    for batch, (state, decision, tasks, *_) in batches.items():
         if state in OPEN:
             continue
-        wanted = ENDS.get(state)
+        wanted = TIMES.get(decision)
         for what, have in (("counters", counters[batch]), ("ledger lines", lines[batch])):
             wrong = {task: have.get(task, 0) for task in range(1, tasks + 1) if have.get(task, 0) != wanted}
             if wrong:
@@ -142,13 +144,14 @@ def _order(stage: Stage, batches: dict[str, Any]) -> list[str]:
     return found
 
 
-def look_at(stage: Stage, violation: str) -> str:
-    """What the journal and the databases say of the batch that ``violation`` names."""
-    words = [word for word in violation.replace(",", " ").split() if len(word) == 36 and word.count("-") == 4]
-    if not words:
-        return ""
-    batch = words[0]
-    parts = [f"  {violation}"]
+def batches_of(violations: Sequence[str]) -> list[str]:
+    """The ids of the batches that they name, each once."""
+    return list(dict.fromkeys(batch for violation in violations for batch in ID.findall(violation)))
+
+
+def look_at(stage: Stage, batch: str) -> str:
+    """What the journal says of a batch that something is wrong with."""
+    parts = [f"What the journal says of batch {batch}:"]
     for title, sql in {
         "batch": "SELECT state, decision, reason, epoch, node, dispatched, decided, ended FROM coordination_batch"
                  " WHERE id = %s",
