@@ -171,10 +171,30 @@ def wait_for(batch: UUID, epoch: int, words: str) -> None:
         )
 
 
-def queue_deleted(batch: UUID, deleted: bool) -> None:
-    """Whether nothing of an ended batch is left on the broker, its callback sent: until then nodes clean it up."""
+def epoch_of(batch: UUID) -> int | None:
+    """The batch's epoch now; None if there is no such batch."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT epoch FROM coordination_batch WHERE id = %s", [batch])
+        row = cursor.fetchone()
+        return row[0] if row else None
+
+
+def queue_deleted(batch: UUID, epoch: int | None) -> None:
+    """Nothing of an ended batch is left on the broker, its callback sent: until then nodes clean it up.
+
+    ``epoch`` is what it was before the queue was deleted; another one since then: somebody has made the queue again.
+    """
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute(
-            "UPDATE coordination_batch SET queue_deleted = %s WHERE id = %s AND state = ANY(%s)",
-            [deleted, batch, [s.value for s in BATCH_ENDED]],
+            "UPDATE coordination_batch SET queue_deleted = TRUE WHERE id = %s AND epoch = %s AND state = ANY(%s)",
+            [batch, epoch, [s.value for s in BATCH_ENDED]],
+        )
+
+
+def queue_found(batch: UUID) -> None:
+    """An ended batch's queue is there (again). Whoever is cleaning it up must not store that it is gone."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "UPDATE coordination_batch SET queue_deleted = FALSE, epoch = epoch + 1 WHERE id = %s AND state = ANY(%s)",
+            [batch, [s.value for s in BATCH_ENDED]],
         )

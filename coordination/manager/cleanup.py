@@ -31,11 +31,12 @@ async def clean(batch: UUID, around: Surroundings) -> None:
     Whatever does not work now is left for the next time. ``batch`` may be unknown to the journal.
     """
     try:
+        epoch = await around.journal.run(writer.epoch_of, batch)
         await _delete_queue(batch, around)
         signature = await around.journal.run(_callback, batch)
         if signature:
             await asyncio.wrap_future(around.dispatcher.submit(around.dispatcher.send_signature, signature))
-        await around.journal.run(writer.queue_deleted, batch, True)
+        await around.journal.run(writer.queue_deleted, batch, epoch)
         await _delete_queue(batch, around)
     except (BusError, JournalError) as error:
         logger.info("Batch %s is not cleaned up yet: %s", batch, error)

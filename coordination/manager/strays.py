@@ -39,7 +39,7 @@ async def is_over(batch: UUID, journal: JournalPool) -> bool:
     """
     over = must_clean_up(await journal.run(strays.facts, batch, []))
     if over:
-        await journal.run(writer.queue_deleted, batch, False)
+        await journal.run(writer.queue_found, batch)
     return over
 
 

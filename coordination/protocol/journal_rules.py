@@ -31,8 +31,10 @@ class Cleanup(StrEnum):
     """The steps after a batch's end is stored, in the only order that is safe; all may be repeated at any time.
 
     Someone who did not know of the end may have declared the queue again after it was deleted, and found that out
-    (:func:`must_clean_up`) before that was stored: so once it is stored the queue is deleted once more. A queue that
-    holds messages is never deleted: begin again with reading them.
+    (:func:`must_clean_up`) before that was stored: so once it is stored the queue is deleted once more. Who finds it
+    out raises the batch's epoch as well; ``STORE_DELETED`` stores nothing, and all begins again, if the epoch is not
+    what it was at the first step: or a crash before ``DELETE_AGAIN`` could leave a queue that nobody looks for. A queue
+    that holds messages is never deleted: begin again with reading them.
     """
 
     READ_AS_STRAYS = "read_as_strays"

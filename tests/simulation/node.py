@@ -38,6 +38,8 @@ class Node:
         self.managers: list[Manager] = []
         self.claiming: Claim | None = None
         self.cleaning: list[Cleanup] = []
+        self.cleaned_epoch = 0
+        """The batch's epoch when cleaning up began."""
         self.answering: list[ToManager] = []
 
     # --- claiming ---------------------------------------------------------------------------------------------
@@ -186,15 +188,19 @@ class Node:
         if manager is not None:
             manager.drop("its batch has ended")
         if not self.cleaning and self.alive:
-            self.cleaning = list(self.world.parts.cleanup)
+            self._begin_to_clean()
             self.world.op(self, "clean up", self._clean_up)
+
+    def _begin_to_clean(self) -> None:
+        self.cleaning = list(self.world.parts.cleanup)
+        self.cleaned_epoch = self.world.journal.epoch
 
     def _clean_up(self) -> None:
         """The first step that is left; one that cannot be done yet begins again."""
         if getattr(self, f"_{self.cleaning[0]}")():
             self.cleaning.pop(0)
         else:
-            self.cleaning = list(self.world.parts.cleanup)
+            self._begin_to_clean()
         if self.cleaning:
             self.world.op(self, "clean up", self._clean_up)
 
@@ -217,6 +223,9 @@ class Node:
         return True
 
     def _store_deleted(self) -> bool:
+        """Store it, unless somebody has found the queue since we began."""
+        if self.world.parts.cleanup_looks_at_the_epoch and self.cleaned_epoch != self.world.journal.epoch:
+            return False
         self.world.journal.queue_deleted = True
         return True
 
@@ -237,5 +246,6 @@ class Node:
         existed = self.world.bus.declare()
         if self.world.parts.must_clean_up(self.world.journal.facts(None)):
             self.world.journal.queue_deleted = False
+            self.world.journal.raise_epoch()
             self.clean_up(manager)
         return existed

@@ -44,6 +44,7 @@ class Parts:
     must_clean_up: Callable[..., bool] = must_clean_up
     takeover: tuple[Takeover, ...] = TAKEOVER
     cleanup: tuple[Cleanup, ...] = CLEANUP
+    cleanup_looks_at_the_epoch: bool = True
     journal: type[Journal] = Journal
     databases: type[Databases] = Databases
     manager: type[Manager] = Manager

@@ -66,4 +66,5 @@ class StraysCommitWhateverIsAsked:
 
 
 MUTANTS["NobodyLooksAfterDeclaring"] = Parts(must_clean_up=lambda facts: False)
-MUTANTS["QueueDeletedOnlyOnce"] = Parts(cleanup=Parts().cleanup[:-1])
+# One guard covers for the other, but for a crash at the one moment between them.
+MUTANTS["QueueDeletedOnlyOnce"] = Parts(cleanup=Parts().cleanup[:-1], cleanup_looks_at_the_epoch=False)
