@@ -56,6 +56,19 @@ def again(page: Page) -> None:
     expect(page.get_by_role("button", name="Launch again")).to_be_visible()
 
 
+def settling(page: Page) -> None:
+    page.get_by_text("Mark as put right…").click()
+    expect(page.get_by_label("What was put right, and how")).to_be_visible()
+
+
+def wrong_declaration(page: Page) -> None:
+    page.get_by_label("Lost").check()
+    page.get_by_label("typed").fill("something else")
+    page.get_by_label("Reason").fill("The disk is gone")
+    page.get_by_role("button", name="Declare 12 tasks").click()
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was declared")
+
+
 def wrong_password(page: Page) -> None:
     page.get_by_label("Username").fill("acme_operator")
     page.get_by_label("Password").fill("a guess")
@@ -69,6 +82,7 @@ def pages(ids: dict[str, str]) -> list[Place]:
     good = f"/c/acme/b/{ids['acme: Nightly load, night 18']}/"
     mixed = f"/c/globex/b/{ids['globex: Ledger of the third quarter']}/"
     refused = f"/c/acme/b/{ids['acme: Everything at once']}/"
+    over = f"{mixed}declare"
     return [
         Place(name="sign-in", path="/accounts/login/", who=None),
         Place(name="sign-in-refused", path="/accounts/login/", who=None, then=wrong_password),
@@ -79,6 +93,10 @@ def pages(ids: dict[str, str]) -> list[Place]:
         Place(name="customer-found", path="/c/acme/?outcome=ROLLED_BACK&q=accounts"),
         Place(name="customer-found-nothing", path="/c/acme/?q=no+batch+is+called+so"),
         Place(name="customer-new", path="/c/initech/", who="initech_operator"),
+        Place(name="attention", path="/attention/", who="admin"),
+        Place(name="attention-none", path="/attention/", who="initech_operator"),
+        Place(name="declare-nothing", path=over, who="admin"),
+        Place(name="batch-settle", path=mixed, who="admin", then=settling),
         Place(name="start", path="/c/acme/new/"),
         Place(name="start-no-such-plan", path="/c/acme/new/?plan=nothing", status=404),
         Place(name="start-dry-run", path="/c/acme/new/", then=dry_run),
@@ -109,6 +127,18 @@ def open_pages(ids: dict[str, str]) -> list[Place]:
         Place(
             name="batch-rolling-back", path=f"/c/globex/b/{ids['globex: Invoices']}/?tab=errors", who="globex_operator"
         ),
+    ]
+
+
+def unresolved_pages(batch: str) -> list[Place]:
+    """What there is about a batch of globex that is decided and does not end: 12 of its tasks wait."""
+    page = f"/c/globex/b/{batch}/"
+    return [
+        Place(name="attention-open", path="/attention/", who="admin"),
+        Place(name="declare", path=f"{page}declare", who="admin"),
+        Place(name="declare-narrowed", path=f"{page}declare?tasks=40-42", who="admin"),
+        Place(name="declare-wrong", path=f"{page}declare", who="admin", then=wrong_declaration),
+        Place(name="batch-unresolved", path=page, who="admin"),
     ]
 
 

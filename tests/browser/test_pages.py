@@ -82,6 +82,23 @@ def test_every_page_of_an_open_batch_is_accessible(running: Site, people: People
     assert not wrong, "\n".join(wrong)
 
 
+def test_declaring_what_became_of_tasks(running: Site, people: People, open_ids: dict[str, str]) -> None:
+    """Found on the page of what needs attention, declared, seen as asked, and kept with who and why."""
+    with people.watched("admin") as page:
+        page.goto(f"{running.public_url}/attention/")
+        page.get_by_role("article").filter(has_text="Contracts").get_by_role("link", name="Declare what").click()
+        page.get_by_label("Only tasks").fill("40-42")
+        page.get_by_role("button", name="List these").click()
+        page.get_by_label("Rolled back: nothing").check()
+        page.get_by_label("Reason").fill("Its disk is gone")
+        page.get_by_label("typed").fill("Contracts")
+        page.get_by_role("button", name="Declare 3 tasks").click()
+        expect(page.get_by_label("How the batch stands")).to_contain_text("Declare asked by admin")
+    sql = "SELECT fate, tasks, why, by FROM coordination_operatorrequest WHERE batch_id = %s"
+    kept = running.query("default", sql, [open_ids["globex: Contracts"]])
+    assert kept == [("rolled_back", [40, 41, 42], "Its disk is gone", "admin")]
+
+
 def test_every_page_of_the_admin_is_accessible(running: Site, people: People, ids: dict[str, str]) -> None:
     wrong = walk(running, people, admin_pages(ids))
     assert not wrong, "\n".join(wrong)

@@ -100,6 +100,8 @@ OPEN_STORIES = [
           waiting_for="500 prepared slots on crm, 320 are free", who="acme_operator"),
     Story(customer="globex", label="Invoices", state=S.ROLLING_BACK, age=timedelta(minutes=6), tasks=80,
           failed={3: DIVISION}, reason="Task 3 of 80 failed: ZeroDivisionError: division by zero"),
+    Story(customer="globex", label="Contracts", state=S.COMMITTING, age=timedelta(minutes=20), tasks=48,
+          progress=0.75, who="globex_operator"),
 ]  # fmt: skip
 
 
@@ -222,6 +224,7 @@ def _store_branches(batch: Any, story: Story, states: list[BranchState], end: An
             database=database, alias=f"demo_{database}", state=state, seq=2, sent=ran,
             args={"args": [number], "kwargs": {"rows": 10, "fail_at": 50, "seconds": 0.2, "api_token": "s3cret"}},
             process=f"worker-{number % 4 + 1}@load1" if ran else "", started=started,
+            gid=f"cc_5eed5eed_{batch.pk.hex}_{number}_0-{number:016x}" if voted and not error else None,
             prepared=voted if state is not B.FAILED else None, finished=ended, error=error,
             evidence={"rows": 10, "work_ms": 212.4, "prepare_ms": 1.1} if voted and not error else None,
             how="Its prepared transaction was rolled back by hand" if state is B.HEURISTIC_ROLLBACK else "",
