@@ -84,7 +84,9 @@ def test_one_that_runs_is_cancelled_and_launched_again(running: Site, people: Pe
         page.get_by_text("Launch again…").click()
         page.get_by_role("button", name="Launch again").click()
         page.wait_for_url(lambda url: "/b/" in url and first not in url)
+        page.get_by_role("link", name="Timeline").click()  # opened while it runs, it goes along to the end
         expect_banner(page, "Committed – all of it is applied")
+        expect(page.get_by_role("figure")).to_contain_text("16 tasks by state, from the dispatch to the end")
         expect(page.get_by_text("Launched again from")).to_be_visible()
         second = page.url.split("?")[0].rstrip("/").rpartition("/")[2]
         assert sum(rows(running, second)) == 160
