@@ -122,6 +122,7 @@ def open_pages(ids: dict[str, str]) -> list[Place]:
         Place(name="batch-running", path=f"/c/acme/b/{ids['acme: Nightly load, tonight']}/"),
         Place(name="batch-committing", path=f"/c/acme/b/{ids['acme: Orders of the week']}/"),
         Place(name="batch-committing-timeline", path=f"/c/acme/b/{ids['acme: Orders of the week']}/?tab=timeline"),
+        *unresolved_pages(ids["globex: Contracts"]),
         Place(name="batch-waiting", path=f"/c/acme/b/{ids['acme: Returns']}/"),
         Place(name="batch-cancel", path=f"/c/acme/b/{ids['acme: Returns']}/", then=cancelling),
         Place(
@@ -137,9 +138,13 @@ def unresolved_pages(batch: str) -> list[Place]:
         Place(name="attention-open", path="/attention/", who="admin"),
         Place(name="declare", path=f"{page}declare", who="admin"),
         Place(name="declare-narrowed", path=f"{page}declare?tasks=40-42", who="admin"),
-        Place(name="declare-wrong", path=f"{page}declare", who="admin", then=wrong_declaration),
         Place(name="batch-unresolved", path=page, who="admin"),
     ]
+
+
+def wrong_pages(batch: str) -> list[Place]:
+    """What is answered with an error on the way, of which the browser complains: drawn, not walked."""
+    return [Place(name="declare-wrong", path=f"/c/globex/b/{batch}/declare", who="admin", then=wrong_declaration)]
 
 
 def admin_pages(ids: dict[str, str]) -> list[Place]:

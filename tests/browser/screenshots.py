@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
-from tests.browser.places import Place, admin_pages, open_pages, pages, unresolved_pages
+from tests.browser.places import Place, admin_pages, open_pages, pages, wrong_pages
 from tests.browser.visit import WIDE, People
 from tests.services import PostgreSQL, RabbitMQ, Redis, Scratch, Site, history
 from tests.services.machine import find_program
@@ -93,7 +93,7 @@ def main(folder: str = "var/screenshots", *names: str) -> None:
         chromium = find_program("chromium", "/usr/bin", package="chromium")
         browser = playwright.chromium.launch(executable_path=chromium)
         people = People(browser, running.public_url, history.PASSWORD)
-        for place in [*pages(ids), *open_pages(ids), *unresolved_pages(ids["globex: Contracts"]), *admin_pages(ids)]:
+        for place in [*pages(ids), *open_pages(ids), *wrong_pages(ids["globex: Contracts"]), *admin_pages(ids)]:
             if not names or place.name in names:
                 draw(people, running.public_url, place, to)
             if place.name in BEST and not names:
