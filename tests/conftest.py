@@ -3,7 +3,7 @@
 **When things start.** Where every server will listen is settled when this file is imported, and written into the
 environment before Django reads its settings. The servers themselves start when a test first asks for them: the
 simulation and most unit tests run without any. Each pytest process has servers of its own; in it the order is: unit,
-simulation, contract, integration, and whole stacks last.
+simulation, contract, integration, faults, and whole stacks last.
 
 **Which database a test sees.**
 
@@ -52,7 +52,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper  # noqa: E402
 from django.db.backends.signals import connection_created  # noqa: E402
 from pytest_django import DjangoDbBlocker  # noqa: E402
 
-ORDER = ("unit", "simulation", "contract", "integration")
+ORDER = ("unit", "simulation", "contract", "integration", "faults")
 
 
 def pytest_configure(config: pytest.Config) -> None:
