@@ -1,6 +1,7 @@
 """The page of what needs attention, across the viewer's customers; live, as the pages of customers are."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,9 +82,9 @@ def look_at_attention(user: Any) -> Look:
     approves = _approves(user)
     items = [_item(one, approves) for one in attention.troubles(batches)]
     missing = unmanaged() if batches.open().exists() else None
-    items += [_silent(node, user) for node in attention.silent_nodes()]
+    items += [_silent(number, node, user) for number, node in enumerate(attention.silent_nodes(), start=1)]
     sight = LOOKOUT.sight()
-    items += [_orphan(one) for one in _theirs(sight, user)]
+    items += _left_prepared(_theirs(sight, user), user)
     blind = _names(sight.blind, user)
     count = len(items) + (1 if missing else 0)
 
@@ -191,11 +192,11 @@ def _item(one: Trouble, approves: set[int] | None) -> Item:
     )
 
 
-def _silent(node: Node, user: Any) -> Item:
-    """A node's name says a machine's, which is not every customer's business."""
-    name = f"manager {node.name}" if user.is_staff or user.is_superuser else "a manager"
+def _silent(number: int, node: Node, user: Any) -> Item:
+    """A node's name says a machine's, which is not every customer's business: nor is it in the key."""
+    name = f"manager {node.name}" if user.is_superuser else "a manager"
     return Item(
-        key=f"node-{node.name}",
+        key=f"node-{number}",
         look=BATCH_LOOKS[BatchState.MIXED],
         word="Silent",
         name=name[0].upper() + name[1:],
@@ -215,8 +216,21 @@ def _theirs(sight: Sight, user: Any) -> list[Orphan]:
     return [one for one in sight.orphans if one.customer in customers]
 
 
-def _orphan(one: Orphan) -> Item:
-    batch = Batch.objects.select_related("customer").filter(pk=one.batch).first() if one.batch else None
+def _left_prepared(orphans: Sequence[Orphan], user: Any) -> list[Item]:
+    """These, with their databases as ``user`` may know them: read at once, however many they are."""
+    batches = Batch.objects.select_related("customer").in_bulk({one.batch for one in orphans if one.batch})
+    granted = CustomerDatabase.objects.filter(customer__in={one.customer for one in orphans if one.customer})
+    own: dict[tuple[int | None, str], str] = {
+        (customer, alias): name for customer, alias, name in granted.values_list("customer", "alias", "name")
+    }
+    items = []
+    for one in orphans:
+        alias = one.alias if user.is_superuser else own.get((one.customer, one.alias), "a database of its customer")
+        items.append(_orphan(one, batches.get(one.batch) if one.batch else None, alias))
+    return items
+
+
+def _orphan(one: Orphan, batch: Batch | None, database: str) -> Item:
     url = reverse("coordination:batch", kwargs={"slug": batch.customer.slug, "batch": batch.pk}) if batch else ""
     known = "its batch is over" if batch else "the journal does not know its batch"
     return Item(
@@ -227,7 +241,7 @@ def _orphan(one: Orphan) -> Item:
         url=url,
         customer=batch.customer.name if batch else "",
         since=None,
-        words=f"Prepared transaction {one.gid} is still in {one.alias}, and {known}.",
+        words=f"Prepared transaction {one.gid} is still in {database}, and {known}.",
         to_do="See that a worker runs that has this database, with the account that prepared it: "
         "it is finished as the journal says.",
     )
