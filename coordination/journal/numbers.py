@@ -10,11 +10,15 @@ LARGEST = 100_000
 def numbers_in(text: str) -> list[int]:
     """The numbers that ``text`` names, in order and each once. Raises ValueError saying how to write them."""
     found: set[int] = set()
-    for part in filter(None, re.split(r"[,\s]+", re.sub(r"\s*[-–]\s*", "-", text))):
+    count = 0
+    for part in re.sub(r" ?[-–] ?", "-", " ".join(text.replace(",", " ").split())).split():
         match = _PART.fullmatch(part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not 1 <= first <= last <= LARGEST:
             raise ValueError(f"{part!r} is no number of a task; write 1-5,8")
+        count += last - first + 1
+        if count > LARGEST:  # the same ranges over and over are work without end
+            raise ValueError(f"these are more than {LARGEST:,} numbers")
         found.update(range(first, last + 1))
     return sorted(found)
 

@@ -141,7 +141,7 @@ def settle(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
 
 
 def _key(request: HttpRequest) -> str | None:
-    return request.POST.get("key", "").strip()[:MAX_TEXT] or None
+    return request.POST.get("key", "").replace("\x00", "").strip()[:MAX_TEXT] or None
 
 
 def _page(

@@ -330,7 +330,7 @@ def test_numbers_of_tasks() -> None:
     assert in_words([1, 2, 3, 8]) == "1-3, 8"
     assert in_words([1, 3, 5, 7], 2) == "1, 3 and 2 more"
     assert (counted([4]), counted([4, 5])) == ("task 4", "2 tasks (4-5)")
-    for wrong in ("0", "5-3", "x", "1-", "-4", "1-9999999"):
+    for wrong in ("0", "5-3", "x", "1-", "-4", "1-9999999", "1-100000 1-100000"):
         with pytest.raises(ValueError):
             numbers_in(wrong)
     assert numbers_in("") == []

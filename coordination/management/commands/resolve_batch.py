@@ -83,7 +83,7 @@ class Command(AskingCommand):
     def _confirm(self, batch: Batch) -> None:
         self.stderr.write(f"To go on, type the batch's label ({batch}): ", ending="")
         self.stderr.flush()
-        if sys.stdin.readline().strip() != str(batch):
+        if sys.stdin.readline().strip() != str(batch).strip():
             raise Failed(Exit.WRONG_REQUEST, "Nothing was declared: that is not its label (--no-input does not ask).")
 
 
