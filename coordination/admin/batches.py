@@ -17,7 +17,7 @@ from coordination.journal.numbers import in_words
 from coordination.journal.recorded import recorded
 from coordination.models import Batch, Customer, OperatorRequest
 from coordination.protocol.states import BATCH_ENDED, CONTRADICTED, LOOKS, BatchState, BranchState
-from coordination.redact import shown
+from coordination.redact import redacted, shown
 from coordination.templatetags.moments import thousands, took
 from coordination.web.words import BATCH_LOOKS
 
@@ -153,7 +153,7 @@ class BatchAdmin(ReadOnly):
     @admin.display(description="why")
     def why(self, batch: Batch) -> str:
         """The reason of its decision, or what it waits for."""
-        return batch.reason or batch.waiting_for or NOTHING
+        return str(redacted(batch.reason or batch.waiting_for)) or NOTHING
 
     @admin.display(description="guarantee")
     def promise(self, batch: Batch) -> str:

@@ -15,7 +15,7 @@ from django.utils.text import Truncator
 from coordination.admin.scoped import BOUND, NOTHING, ReadOnly, ids_like, moment, preformatted, table, time_of
 from coordination.models import Batch, Branch
 from coordination.protocol.states import LOOKS, BranchState
-from coordination.redact import shown
+from coordination.redact import redacted, shown
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -41,6 +41,7 @@ class BranchAdmin(ReadOnly):
     list_display_links = ("number", "name")
     list_filter = (StateFilter,)
     id_field = "id"
+    sentences = ("how",)
     search_fields = ("name",)
     search_help_text = "By Celery task id or its beginning, or name."
     fieldsets = (
@@ -86,7 +87,7 @@ class BranchAdmin(ReadOnly):
     @admin.display(description="error")
     def short_error(self, branch: Branch) -> str:
         """The beginning of its error."""
-        return Truncator(_error(branch.error).partition("\n")[0]).chars(200) or NOTHING
+        return Truncator(redacted(_error(branch.error).partition("\n")[0])).chars(200) or NOTHING
 
     @admin.display(description="error")
     def error_text(self, branch: Branch) -> SafeString | str:

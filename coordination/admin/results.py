@@ -26,6 +26,7 @@ class ScopedTaskResultAdmin(ReadOnly, TaskResultAdmin):
     list_display = ("task_id", "task_name", "date_done", "status", "worker")
     list_filter = ("status", "date_done", "task_name", "worker")
     search_fields = ("task_name", "task_id")
+    sentences = ("result", "traceback")
     fieldsets = (
         (None, {"fields": ("task_id", "task_name", "status", "worker", "date_created", "date_started", "date_done")}),
         # Not the arguments: nothing tells which part of that text is a secret. The task's own page has them.

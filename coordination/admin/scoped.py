@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 
 from coordination.journal.past import ids_like
 from coordination.models import Customer
+from coordination.redact import redacted
 
 BOUND = 100
 """Rows at most of a page of a list, and of a list within a page."""
@@ -77,6 +78,8 @@ class ReadOnly(admin.ModelAdmin):
     actions = None
     id_field = ""
     """The field with an id that a search may name, or the beginning of it."""
+    sentences: tuple[str, ...] = ()
+    """Fields with words of servers and drivers, which may name addresses: one row's page hides passwords in them."""
 
     class Media:
         css = {"all": ("coordination/admin.css",)}
@@ -88,6 +91,13 @@ class ReadOnly(admin.ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The rows of the viewer's customers."""
         return self.scope(super().get_queryset(request), request.user)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Model | None:
+        """The row of a page. What is hidden is hidden here, for its words are in the page's title as well."""
+        found: Model | None = super().get_object(request, object_id, from_field)
+        for name in self.sentences if found is not None else ():
+            setattr(found, name, redacted(getattr(found, name)))
+        return found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -126,15 +136,20 @@ class ReadOnly(admin.ModelAdmin):
 
 
 def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> SafeString | str:
-    """A plain table of ``rows``, escaped; a dash for none."""
+    """A plain table of ``rows``, escaped, without passwords in addresses; a dash for none."""
     if not rows:
         return NOTHING
     titles = format_html_join("", '<th scope="col">{}</th>', ((title,) for title in head))
-    cells = [(format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows]
+    cells = [(format_html_join("", "<td>{}</td>", ((_hidden(cell),) for cell in row)),) for row in rows]
     body = format_html_join("", "<tr>{}</tr>", cells)
     return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", titles, body)
 
 
 def preformatted(text: str) -> SafeString | str:
-    """``text`` with its lines as they are, escaped; a dash for none."""
-    return format_html("<pre>{}</pre>", text) if text else NOTHING
+    """``text`` with its lines as they are, escaped, without passwords in addresses; a dash for none."""
+    return format_html("<pre>{}</pre>", redacted(text)) if text else NOTHING
+
+
+def _hidden(cell: Any) -> Any:
+    """Without passwords in addresses, unless it is markup, whose maker has seen to it."""
+    return cell if isinstance(cell, SafeString) else redacted(cell)

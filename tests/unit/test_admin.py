@@ -180,6 +180,20 @@ def test_what_is_a_secret_is_not_shown(staff: Client, acme: Batch) -> None:
     assert "characters more" in text and "x" * 5000 not in text
 
 
+def test_passwords_in_what_servers_say_are_not_shown(staff: Client, acme: Batch) -> None:
+    words = "could not connect to postgresql://ana:hush@host/db"
+    Batch.objects.filter(pk=acme.pk).update(reason=words)
+    acme.branches.update(how=words, error={"type": "OperationalError", "message": words, "traceback": words})
+    acme.entries.update(text=words)
+    TaskResult.objects.update(result=words, traceback=words)
+    OperatorRequest.objects.create(batch=acme, action="retry", by="olga", why=words, result=words)
+    rows = rows_of(acme)
+    pages = [f"{address}{rows[address]}/change/" for address in (BATCHES, BRANCHES, ENTRIES, RESULTS)]
+    for address in (*pages, ENTRIES, f"{BRANCHES}?batch__id__exact={acme.pk}"):
+        text = page(staff, address)
+        assert "hush" not in text and "could not connect to postgresql://ana:" in text, address
+
+
 def test_what_needs_attention_is_found(staff: Client, acme: Batch) -> None:
     past = timezone.now() - timedelta(hours=1)
     wanted = {
