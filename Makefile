@@ -36,7 +36,7 @@ services: $(SERVICES_STAMP)
 
 test: packages lint
 	$(BIN)/python -m pytest --session-timeout=300 $(ALONE)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --session-timeout=1800 $(ALONE:%=--ignore=%) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --session-timeout=1800 $(ALONE:%=--ignore=%) $(PYTEST_ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

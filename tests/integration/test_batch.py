@@ -8,15 +8,12 @@ import pytest
 
 from tests.services import Process, Site
 
-BEFORE: set[str] = set()
-"""Queues that tests of other files had left messages in."""
 ALIASES = ("demo_ledger", "demo_warehouse", "demo_crm")
 
 
 @pytest.fixture(scope="module")
 def running(whole_site: Site) -> Iterator[Site]:
     """The site with customers, a node, a prefork and a threads worker."""
-    BEFORE.update(name for name, queue in whole_site.rabbitmq.queues().items() if queue.messages)
     whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
     with whole_site.node(), whole_site.worker("prefork", 2), whole_site.worker("threads", 2):
         yield whole_site
@@ -67,20 +64,3 @@ def test_nothing_is_visible_before_the_decision(running: Site) -> None:
     assert {visible for _, visible in seen[:-1]} == {0}
     assert rows(running) == before + 120
     assert batch.wait(20) == 0
-
-
-def test_what_a_batch_leaves_behind(running: Site) -> None:
-    """After the end: no queue of its own, nothing unacknowledged, nothing prepared."""
-
-    def clean() -> bool:
-        left.clear()
-        for name, queue in running.rabbitmq.queues().items():
-            if name not in BEFORE and (queue.messages or ".batch." in name):
-                left.append(f"{name} with {queue.messages} messages")
-        left.extend(gid for _, gid in running.prepared())
-        return not left
-
-    left: list[str] = []
-    running.wait_until(clean, 40, every=1, what=lambda: f"nothing left behind, but there was {left}")
-    uncleaned = "SELECT count(*) FROM coordination_batch WHERE ended IS NOT NULL AND NOT queue_deleted"
-    running.wait_until(lambda: running.value("default", uncleaned) == 0, 20, what="nothing to clean up")
