@@ -24,7 +24,7 @@ logger = logging.getLogger("coordination.attention")
 LOOK_SECONDS = 2.0
 POST_SECONDS = 5.0
 PAUSES = (10.0, 60.0, 300.0, 900.0)
-"""Seconds after each try to send until the next one; after the last it is given up."""
+"""Seconds after each try that failed until the next one; the try after the last of them is the last."""
 
 
 class Alerts:
@@ -67,7 +67,7 @@ class Alerts:
         problem = await self._poster.post(url, alert.body)
         if not problem:
             await self._journal.run(alerts.arrived, alert.id)
-        elif await self._journal.run(alerts.failed, alert.id, len(self._pauses)):
+        elif await self._journal.run(alerts.failed, alert.id, len(self._pauses) + 1):
             logger.warning("An alert could not be sent to COORDINATION_ALERT_URL and is given up: %s", problem)
         else:
             logger.info("An alert could not be sent to COORDINATION_ALERT_URL yet: %s", problem)
@@ -108,8 +108,8 @@ def _settle(answer: "asyncio.Future[str]", problem: str) -> None:
 
 def _post(url: str, body: bytes) -> str:
     headers = {"Content-Type": "application/json", "User-Agent": "coordination"}
-    request = urllib.request.Request(url, data=body, headers=headers, method="POST")
     try:
+        request = urllib.request.Request(url, data=body, headers=headers, method="POST")
         with urllib.request.urlopen(request, timeout=POST_SECONDS):
             return ""
     except Exception as error:  # an answer that is an error, no answer, no such host, an address that is none
