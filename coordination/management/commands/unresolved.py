@@ -16,8 +16,9 @@ class Command(OurCommand):
 
     help = (
         "List what needs attention, as the page /attention/ does: batches that ended mixed and are not put right, "
-        "that are decided and not finished for a minute, or past their deadline and undecided; and managers that went "
-        "silent. Exits 0 if there is nothing, 1 if there is anything or the journal cannot be reached."
+        "that are decided and not finished for a minute, past their deadline and undecided, or without a worker for a "
+        "minute; and managers that went silent. Exits 0 if there is nothing, 1 if there is anything or the journal "
+        "cannot be reached."
     )
     remedy = "Whether anything needs attention is unknown."
 
