@@ -110,9 +110,12 @@ def declare(
 
 
 def unfinished(batch: uuid.UUID) -> list[Branch]:
-    """The tasks of a decided batch of which no database has said yet how they ended, by number."""
+    """The tasks of a decided batch of which no database has said yet how they ended, by number.
+
+    Without their arguments and what they said, which may be large, and there may be thousands.
+    """
     waiting = Branch.objects.using(DEFAULT_DB_ALIAS).filter(batch=batch, state=BranchState.PREPARED)
-    return list(waiting.filter(batch__decision__isnull=False).order_by("number"))
+    return list(waiting.filter(batch__decision__isnull=False).defer("args", "evidence", "error").order_by("number"))
 
 
 def _must_be_decided(batch: uuid.UUID) -> None:
