@@ -54,6 +54,7 @@ class Lookout:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._looked: dict[str, float] = {}
+        self._looking: set[str] = set()
         self._found: dict[str, Sequence[Found] | None] = {}
 
     def sight(self) -> Sight:
@@ -61,8 +62,13 @@ class Lookout:
         aliases, begun = registry.aliases(), []
         with self._lock:
             for alias in aliases:
-                if time.monotonic() - self._looked.get(alias, -EVERY) >= EVERY:
-                    self._looked[alias] = time.monotonic()
+                if time.monotonic() - self._looked.get(alias, -EVERY) < EVERY:
+                    continue
+                self._looked[alias] = time.monotonic()
+                if alias in self._looking:  # it stands still: one look at it is enough
+                    self._found[alias] = None
+                else:
+                    self._looking.add(alias)
                     begun.append(threading.Thread(target=self._look, args=(alias,), daemon=True))
         for thread in begun:
             thread.start()
@@ -91,6 +97,7 @@ class Lookout:
             connections.close_all()
         with self._lock:
             self._found[alias] = found
+            self._looking.discard(alias)
 
 
 def _unaccounted(found: Sequence[Found]) -> tuple[Orphan, ...]:

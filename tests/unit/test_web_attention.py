@@ -1,6 +1,8 @@
 """The page of what needs attention: what is on it, for whom, the number beside its link, and the frames."""
 
 import re
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -150,3 +152,31 @@ def test_a_gid_of_an_open_batch_is_owned(settings: Any) -> None:
     orphans = attention_orphans._unaccounted(seen)
     assert {one.batch for one in orphans} == {over.pk, None}
     assert {one.gid for one in orphans} == {found(over.pk).gid, found(unknown).gid}
+
+
+def test_a_database_that_stands_still_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    answer = threading.Event()
+
+    class StandsStill:
+        def __init__(self, alias: str, **kwargs: Any) -> None:
+            begun.append(alias)
+
+        def recover(self) -> list[Any]:
+            answer.wait(30)
+            return []
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(attention_orphans, "PostgreSQLResource", StandsStill)
+    monkeypatch.setattr(attention_orphans.registry, "aliases", lambda: ["demo_crm"])
+    monkeypatch.setattr(attention_orphans, "EVERY", 0.0)
+    monkeypatch.setattr(attention_orphans, "FIRST", 0.05)
+    lookout = attention_orphans.Lookout()
+    assert {lookout.sight().blind for _ in range(3)} == {("demo_crm",)} and begun == ["demo_crm"]
+    answer.set()
+    deadline = time.monotonic() + 10
+    while lookout.sight().blind and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert time.monotonic() < deadline
