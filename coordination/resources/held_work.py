@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from coordination.protocol.attempt import Prepared
@@ -44,7 +44,7 @@ class HeldWork:
         return self._enlisted.watch.rows
 
     def open(self, *, lock_timeout: float) -> None:
-        """Begin, and leave the mark. Raises DatabaseError, with the slot as it was."""
+        """Begin, and leave the mark. Raises Django's database errors, with the slot as it was."""
         self._engine.limit_waits(self._wrapper, lock_timeout, local=False)
         self._enlisted.enter()
         try:
@@ -79,7 +79,7 @@ class HeldWork:
             return failure_of(watch.error, before="the task swallowed a database error: ", after=after)
         try:
             intact = marker.is_there(self._wrapper, self._gid) and not self._resource.seen_by_a_stranger(self._gid)
-        except (DatabaseError, ResourceError) as error:
+        except (Error, ResourceError) as error:
             return failure_of(error, before="its transaction does not stand any more, or cannot be looked at: ")
         if not intact:
             return Failure(type="TransactionEnded", message=LEAKED)
@@ -104,7 +104,7 @@ class HeldWork:
             self._engine.ended(self._wrapper)
             self._engine.check(self._wrapper)
             self._engine.stands(self._wrapper)
-        except DatabaseError as error:
+        except Error as error:
             return Prepared.REFUSED, Failure(type=type(error).__name__, message=cut(str(error).strip(), MAX_REASON))
         full = self._resource.park(self._gid, self._wrapper, clean=not self._enlisted.watch.session_touched)
         if full:
