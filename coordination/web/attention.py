@@ -27,7 +27,7 @@ from coordination.live.viewer import Bye
 from coordination.models import Batch, Customer, CustomerDatabase, Membership, Node, Role
 from coordination.protocol.states import BatchState
 from coordination.redact import redacted
-from coordination.web.attention_orphans import LOOKOUT, Orphan, Sight
+from coordination.web.attention_orphans import LOOKOUT, MOST, Orphan, Sight
 from coordination.web.cards import unmanaged
 from coordination.web.customers import frame_of
 from coordination.web.data import signed_in
@@ -209,11 +209,14 @@ def _silent(number: int, node: Node, user: Any) -> Item:
 
 
 def _theirs(sight: Sight, user: Any) -> list[Orphan]:
-    """Of what was seen, what ``user`` may see: what no customer's batch is known of is for superusers."""
+    """Of what was seen, what ``user`` may see: what no customer's batch is known of is for superusers.
+
+    Cut only then: else what is another's would hide it.
+    """
     if user.is_superuser:
-        return list(sight.orphans)
+        return list(sight.orphans[:MOST])
     customers = set(Customer.objects.for_user(user).values_list("pk", flat=True))
-    return [one for one in sight.orphans if one.customer in customers]
+    return [one for one in sight.orphans if one.customer in customers][:MOST]
 
 
 def _left_prepared(orphans: Sequence[Orphan], user: Any) -> list[Item]:

@@ -28,6 +28,7 @@ EVERY = 15.0
 FIRST = 2.0
 """Seconds that whoever asks first waits for an answer."""
 MOST = 100
+"""Of what somebody may see, so many are shown."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _unaccounted(found: Sequence[Found]) -> tuple[Orphan, ...]:
         customer, ended = known.get(batch, (None, None)) if batch else (None, None)
         if customer is None or ended is not None:
             orphans.append(Orphan(one.gid, one.alias, batch if customer is not None else None, customer))
-    return tuple(orphans[:MOST])
+    return tuple(orphans)
 
 
 LOOKOUT = Lookout()

@@ -136,6 +136,15 @@ def test_what_nobody_owns(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> No
     assert "could not look for prepared transactions on demo_ledger" in text(root.get("/attention/").content.decode())
 
 
+def test_what_is_anothers_hides_nothing(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    over, theirs = batch("acme"), batch("globex")
+    acme, globex = (Customer.objects.get(slug=slug).pk for slug in ("acme", "globex"))
+    many = [Orphan(f"gid-a{number:03}", "demo_crm", theirs.pk, globex) for number in range(attention_orphans.MOST)]
+    monkeypatch.setattr(attention, "LOOKOUT", Sees(*many, Orphan("gid-b", "demo_crm", over.pk, acme)))
+    assert keys(viewer("acme"), "/attention/state") == ["gid-gid-b"]
+    assert len(keys(viewer("globex"), "/attention/state")) == attention_orphans.MOST
+
+
 def test_a_gid_of_an_open_batch_is_owned(settings: Any) -> None:
     settings.COORDINATION_UNRESOLVED_SECONDS = 60
     from coordination.protocol import gid as gids
