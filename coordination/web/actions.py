@@ -17,6 +17,7 @@ from coordination.journal import requests
 from coordination.journal.launch import MAX_TEXT, Request, record
 from coordination.journal.wake import wake_nodes
 from coordination.models import Batch
+from coordination.redact import redacted
 from coordination.web.access import batch_for, require_operator
 from coordination.web.batches import show
 
@@ -47,7 +48,7 @@ def relaunch(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
     try:
         launched = record(_again(request, found))
     except (RequestError, KeyReused) as error:
-        return show(request, found, problem=f"Not launched: {error}", status=400)
+        return show(request, found, problem=f"Not launched: {redacted(str(error))}", status=400)
     async_to_sync(wake_nodes)()
     return HttpResponseRedirect(address_of(slug, launched.id))
 

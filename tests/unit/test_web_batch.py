@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
+from coordination.errors import PlanFailed
 from coordination.journal.launch import Request, record
 from coordination.models import Attempt, Batch, Branch, Customer, CustomerDatabase, JournalEntry, Membership, Role
 from coordination.protocol.states import BatchState
@@ -244,6 +245,15 @@ def test_what_cannot_be_launched_again_says_why(launched: Batch) -> None:
     answer = again("operator", launched)
     assert answer.status_code == 400
     assert "Not launched: Parameter gone: this plan has no such parameter" in answer.content.decode()
+
+
+def test_what_cannot_be_launched_again_names_no_password(launched: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(request: Request) -> None:
+        raise PlanFailed(plan="demo", problem="cannot reach postgres://ana:s3cret@db/x")
+
+    monkeypatch.setattr("coordination.web.actions.record", fails)
+    page = again("operator", launched).content.decode()
+    assert "postgres://ana:••••••@db/x" in page and "s3cret" not in page
 
 
 def test_viewers_are_offered_nothing_to_do(launched: Batch) -> None:
