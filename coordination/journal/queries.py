@@ -18,6 +18,7 @@ from coordination import conf
 from coordination.errors import JournalUnreachable, UnknownBatch
 from coordination.models import Batch, Branch, Node
 from coordination.protocol.states import BATCH_ENDED, CONTRADICTED, BatchState, BranchState, Decision, Guarantee
+from coordination.redact import redacted
 
 MAX_ERRORS = 100
 """Errors named in a summary: the first ones by task number."""
@@ -79,7 +80,7 @@ def status(batch: uuid.UUID | str) -> BatchStatus:
 
 
 def status_of(batch: Batch) -> BatchStatus:
-    """``batch`` as it was read."""
+    """``batch`` as it was read; its words, which end in logs, without passwords."""
     return BatchStatus(
         id=batch.pk,
         customer=batch.customer.slug,
@@ -88,8 +89,8 @@ def status_of(batch: Batch) -> BatchStatus:
         tasks=batch.tasks,
         state=BatchState(batch.state),
         decision=Decision(batch.decision) if batch.decision else None,
-        reason=batch.reason,
-        waiting_for=batch.waiting_for,
+        reason=redacted(batch.reason),
+        waiting_for=redacted(batch.waiting_for),
         counts={BranchState(name): count for name, count in batch.counts.items()},
         guarantee=Guarantee(batch.guarantee),
         created=batch.created,
@@ -132,7 +133,7 @@ def errors(batch: uuid.UUID) -> list[dict[str, Any]]:
             "database": branch.database,
             "state": branch.state,
             "type": (branch.error or {}).get("type", ""),
-            "message": (branch.error or {}).get("message", "") or branch.how,
+            "message": redacted((branch.error or {}).get("message", "") or branch.how),
         }
         for branch in rows[:MAX_ERRORS]
     ]

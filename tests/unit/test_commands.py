@@ -18,6 +18,7 @@ from django.db import connections
 from django.utils import timezone
 
 from coordination import plans
+from coordination.journal import requests
 from coordination.management.durations import duration
 from coordination.models import (
     Batch,
@@ -315,6 +316,18 @@ def test_show_batch(run: Callable[..., Ran], batch: Batch) -> None:
     assert "      Traceback\n        line 5\n" in out
     assert "Traceback" not in run("show_batch", batch.pk, "--failed")[1]
     assert json.loads(run("show_batch", batch.pk, "--json")[1])["errors"][0]["task"] == 2
+
+
+@pytest.mark.parametrize("args", [["show_batch", "--errors"], ["show_batch", "--json"], ["wait_batch"]])
+def test_passwords_are_not_printed(run: Callable[..., Ran], batch: Batch, args: list[str]) -> None:
+    said = "no postgres://ana:s3cret@db/x"
+    failed = {"type": "OperationalError", "message": said, "traceback": f"Traceback\n  {said}"}
+    Branch.objects.filter(number=2).update(state="FAILED", error=failed)
+    batch.entries.create(text=said)
+    requests.cancel(batch.pk, by="ana", why=said)
+    ends("ROLLED_BACK", reason=said)(batch)
+    _, out, err = run(args[0], batch.pk, *args[1:])
+    assert "s3cret" not in out + err and "postgres://ana:••••••@db/x" in out
 
 
 def test_cancel_batch(run: Callable[..., Ran], later: Callable[..., None], batch: Batch) -> None:

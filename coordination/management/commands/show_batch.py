@@ -9,6 +9,7 @@ from coordination.journal.recorded import recorded
 from coordination.management.waiting import WaitingCommand
 from coordination.models import Batch, Branch
 from coordination.protocol.states import CONTRADICTED, LOOKS, BranchState
+from coordination.redact import redacted
 
 MAX_ENTRIES = 100
 
@@ -51,18 +52,19 @@ class Command(WaitingCommand):
     def _journal(self, batch: Batch) -> None:
         entries = list(batch.entries.order_by("-id")[:MAX_ENTRIES])[::-1]
         for entry in entries:
-            self.stdout.write(f"  {entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.text}")
+            self.stdout.write(f"  {entry.at:%Y-%m-%d %H:%M:%S}Z  {redacted(entry.text)}")
         for request in batch.requests.order_by("id"):
             why = f": {request.why}" if request.why else ""
             result = request.result or "not answered yet"
-            self.stdout.write(f"  {request.asked:%Y-%m-%d %H:%M:%S}Z  {request}{why} ({result})")
+            words = redacted(f"{request}{why} ({result})")
+            self.stdout.write(f"  {request.asked:%Y-%m-%d %H:%M:%S}Z  {words}")
 
     def _failed(self, batch: Batch, *, tracebacks: bool) -> None:
         wrong = Branch.objects.filter(batch=batch, state__in=[BranchState.FAILED, *CONTRADICTED]).order_by("number")
         for branch in wrong[: queries.MAX_ERRORS]:
-            error = branch.error or {}
+            error = redacted(branch.error or {})
             words = f"{error.get('type', '')}: {error.get('message', '')}".strip(": ") or branch.how
             look = LOOKS[BranchState(branch.state)]
-            self.stdout.write(f"  {look.mark} {branch} ({branch.database}): {look.word}. {words}")
+            self.stdout.write(f"  {look.mark} {branch} ({branch.database}): {look.word}. {redacted(words)}")
             if tracebacks and error.get("traceback"):
                 self.stdout.write("".join(f"      {line}\n" for line in error["traceback"].splitlines()))

@@ -9,6 +9,7 @@ from coordination.journal.attention import Trouble
 from coordination.management.base import Command as OurCommand
 from coordination.management.base import Exit, Failed
 from coordination.models import Batch, Node
+from coordination.redact import redacted
 
 
 class Command(OurCommand):
@@ -35,7 +36,7 @@ class Command(OurCommand):
                 batch = one.batch
                 self.stdout.write(
                     f"{one.matter.upper():<10}  {batch.pk}  {batch.customer.slug}  {batch}  "
-                    f"since {one.since:%Y-%m-%d %H:%M:%S}Z  {one.words}"
+                    f"since {one.since:%Y-%m-%d %H:%M:%S}Z  {redacted(one.words)}"
                 )
             for node in nodes:
                 self.stdout.write(f"SILENT      manager {node}  not heard of since {node.heartbeat:%Y-%m-%d %H:%M:%S}Z")
@@ -52,7 +53,7 @@ def _batch(one: Trouble) -> dict[str, Any]:
         "matter": one.matter.value,
         "since": one.since.isoformat(),
         "tasks": list(one.tasks),
-        "words": one.words,
+        "words": redacted(one.words),
     }
 
 
