@@ -125,6 +125,11 @@ class NothingUnfinished(RequestError):
     """Only tasks that still wait for their database can be declared; these do not: {tasks}."""
 
 
+class RequestKeyReused(RequestError):
+    """This key was already used to ask something else of batch {batch} ({before}), which stands; nothing was recorded.
+    See the batch's page, and ask anew from there if more is needed."""
+
+
 class JournalNotBehind(RequestError):
     """The journal (generation {generation}) is not older than its databases: there is nothing to release."""
 

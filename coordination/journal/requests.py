@@ -11,7 +11,8 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 
-from coordination.errors import NotDecided, NothingUnfinished, NotMixed, UnknownBatch
+from coordination.errors import NotDecided, NothingUnfinished, NotMixed, RequestKeyReused, UnknownBatch
+from coordination.journal.numbers import counted
 from coordination.models import Batch, Branch, OperatorRequest
 from coordination.protocol.messages import MAX_REASON, cut
 from coordination.protocol.states import BatchState, BranchState, Declared
@@ -37,7 +38,8 @@ def ask(
 
     The request comes back handled, with its result, if the batch has ended; and as it was first recorded, if it has
     been sent before with the same ``key``. Whoever calls this has checked that they may ask, and wakes the nodes.
-    Raises UnknownBatch; NotMixed for SETTLE of a batch that did not end mixed.
+    Raises UnknownBatch; RequestKeyReused if what was sent with that key is another request; NotMixed for SETTLE of a
+    batch that did not end mixed.
     """
     with transaction.atomic(using=DEFAULT_DB_ALIAS):
         # The lock orders this against the write that ends the batch: either we see the end here, or that batch's
@@ -46,6 +48,8 @@ def ask(
         if found is None:
             raise UnknownBatch(id=str(batch))
         if key and (before := found.requests.filter(key=key).first()):
+            if (before.action, before.fate, list(before.tasks)) != (action, fate, list(tasks)):
+                raise RequestKeyReused(batch=str(batch), before=_told(before))
             return before
         if action is Action.SETTLE and found.state != BatchState.MIXED:
             raise NotMixed(batch=str(batch), state=found.state)
@@ -124,6 +128,11 @@ def _must_be_decided(batch: uuid.UUID) -> None:
         raise UnknownBatch(id=str(batch))
     if found["decision"] is None:
         raise NotDecided(batch=str(batch))
+
+
+def _told(request: OperatorRequest) -> str:
+    """What it asks, and who asked: "Declare asked by ana, lost: task 3"."""
+    return f"{request}, {request.fate}: {counted(request.tasks)}" if request.tasks else str(request)
 
 
 def _answer(action: OperatorRequest.Action, state: str) -> str:

@@ -19,7 +19,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from coordination.errors import NotDecided, NothingUnfinished, NotMixed
+from coordination.errors import NotDecided, NothingUnfinished, NotMixed, RequestKeyReused
 from coordination.journal import requests
 from coordination.journal.launch import MAX_TEXT
 from coordination.journal.numbers import in_words, numbers_in
@@ -102,7 +102,7 @@ def declare(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
             found.pk, Declared(given["fate"]), numbers_in(request.POST.get("tasks", "")),
             by=request.user.get_username(), who=request.user, why=given["why"], key=_key(request),
         )  # fmt: skip
-    except (NotDecided, NothingUnfinished, ValueError) as error:
+    except (NotDecided, NothingUnfinished, RequestKeyReused, ValueError) as error:
         return _page(request, found, form, request.POST, problem=str(error), status=400)
     async_to_sync(wake_nodes)()
     return HttpResponseRedirect(address_of(slug, found.pk))
@@ -135,7 +135,7 @@ def settle(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
         return show(request, found, problem="Say what was put right, and how.", status=400)
     try:
         requests.settle(found.pk, by=request.user.get_username(), who=request.user, why=why, key=_key(request))
-    except NotMixed as error:
+    except (NotMixed, RequestKeyReused) as error:
         return show(request, found, problem=str(error), status=400)
     return HttpResponseRedirect(address_of(slug, found.pk))
 

@@ -91,6 +91,16 @@ def test_what_is_not_confirmed_is_not_recorded(stuck: Batch, changed: dict[str, 
     assert not OperatorRequest.objects.exists()
 
 
+@pytest.mark.parametrize("changed", [{"fate": "committed"}, {"tasks": "2-4"}])
+def test_a_key_is_of_one_declaration(stuck: Batch, changed: dict[str, str]) -> None:
+    client = member(stuck, Role.APPROVER)
+    client.post(address(stuck), FORM)
+    answer = client.post(address(stuck), {**FORM, **changed})
+    page = text(answer.content.decode())
+    assert answer.status_code == 400 and "Declare asked by approver, lost: 2 tasks (2-3)" in page
+    assert OperatorRequest.objects.get().fate == "lost"
+
+
 def test_by_get_nothing_is_declared(stuck: Batch) -> None:
     assert member(stuck, Role.APPROVER).get(address(stuck), FORM).status_code == 200
     assert not OperatorRequest.objects.exists()
