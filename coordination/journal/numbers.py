@@ -23,8 +23,10 @@ def numbers_in(text: str) -> list[int]:
     return sorted(found)
 
 
-def in_words(numbers: Iterable[int], most: int | None = None) -> str:
-    """``numbers`` as :func:`numbers_in` reads them: "1-5, 8"; after ``most`` ranges "and 12 more"."""
+def in_words(numbers: Iterable[int], most: int | None = None, further: int = 0) -> str:
+    """``numbers`` as :func:`numbers_in` reads them: "1-5, 8"; after ``most`` ranges, or for ``further`` ones that were
+    not read, "and 12 more".
+    """
     ranges: list[tuple[int, int]] = []
     for number in sorted(set(numbers)):
         if ranges and ranges[-1][1] == number - 1:
@@ -33,7 +35,7 @@ def in_words(numbers: Iterable[int], most: int | None = None) -> str:
             ranges.append((number, number))
     shown = ranges if most is None else ranges[:most]
     words = ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in shown)
-    left = sum(last - first + 1 for first, last in ranges[len(shown) :])
+    left = sum(last - first + 1 for first, last in ranges[len(shown) :]) + further
     return f"{words} and {left:,} more" if left else words
 
 

@@ -14,7 +14,8 @@ from django.test import Client
 from django.utils import timezone
 
 from coordination.journal import requests
-from coordination.models import Branch, Customer, CustomerDatabase, Node, Role
+from coordination.journal.attention import troubles
+from coordination.models import Batch, Branch, Customer, CustomerDatabase, Node, Role
 from coordination.web import attention, attention_orphans
 from coordination.web.attention_orphans import Orphan, Sight
 
@@ -80,6 +81,19 @@ def test_what_needs_attention_the_worst_first(viewer: Viewer) -> None:  # noqa: 
     assert "no worker takes from queue celery" in said
     assert " style=" not in page and "onclick" not in page
     assert "Attention : 5" in text(client.get("/").content.decode())
+
+
+def test_of_many_tasks_some_are_read(django_assert_num_queries: Any) -> None:
+    stuck = [unresolved(slug, counts={"COMMITTED": 1, "PREPARED": 2}) for slug in ("acme", "globex")]
+    found = Batch.objects.filter(pk__in=[one.pk for one in stuck])
+    with django_assert_num_queries(5):  # one for each matter, one for the tasks
+        some = troubles(found, named=1)
+    assert [one.tasks for one in some] == [(2,), (2,)]
+    assert some[0].words == "Decided, but tasks 2 and 1 more (databases crm, …) are not finished yet."
+    assert [one.tasks for one in troubles(found, named=None)] == [(2, 3), (2, 3)]
+    assert {one.words for one in troubles(found, named=2)} == {
+        "Decided, but tasks 2-3 (database crm) are not finished yet."
+    }
 
 
 def test_declaring_is_offered_to_approvers_only(viewer: Viewer) -> None:  # noqa: F811

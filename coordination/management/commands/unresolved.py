@@ -27,7 +27,7 @@ class Command(OurCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        troubles, nodes = attention.troubles(Batch.objects.all()), attention.silent_nodes()
+        troubles, nodes = attention.troubles(Batch.objects.all(), named=None), attention.silent_nodes()
         if options["json"]:
             said = {"batches": [_batch(one) for one in troubles], "nodes": [_node(node) for node in nodes]}
             self.stdout.write(json.dumps(said, ensure_ascii=False))
