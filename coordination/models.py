@@ -175,6 +175,7 @@ class Batch(models.Model):
             models.Index(fields=["created"], name="batch_open", condition=Q(ended=None)),
             models.Index(fields=["created"], name="batch_not_cleaned", condition=Q(queue_deleted=False)),
             models.Index(fields=["ended"], name="batch_mixed", condition=Q(state="MIXED")),
+            models.Index(fields=["node"], name="batch_taken_over", condition=Q(epoch__gt=1)),
         ]
 
     def __str__(self) -> str:

@@ -6,13 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 from django_celery_results.models import GroupResult, TaskResult
 from pytest_django import DjangoAssertNumQueries
 
-from coordination.models import Attempt, Batch, Branch, Customer, JournalEntry, Membership, OperatorRequest
+from coordination.admin.nodes import NodeAdmin
+from coordination.models import Attempt, Batch, Branch, Customer, JournalEntry, Membership, Node, OperatorRequest
 
 pytestmark = pytest.mark.django_db
 
@@ -326,3 +329,11 @@ def test_pages_of_ten_thousand_tasks_ask_little(
             answer = client.get(address)
         assert answer.status_code == 200, address
         assert len(answer.content) < 300_000, address
+
+
+def test_what_nodes_took_over_is_found_by_an_index(superuser: Client) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        root = get_user_model().objects.get(username="root")
+        plan = NodeAdmin(Node, admin.site).scope(Node.objects.all(), root).explain()
+    assert plan.count("batch_taken_over") >= 2, plan
