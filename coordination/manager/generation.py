@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 attention = logging.getLogger("coordination.attention")
 
 ANSWER_SECONDS = 1.0
-"""How long the databases' answers are waited for; who is late is asked again with the next look."""
+"""How long the databases' answers are waited for; a generation that is read later counts with the next look."""
 LOOK_SECONDS = 1.0
 REMIND_SECONDS = 60.0
 
@@ -41,7 +41,10 @@ class GenerationWatch:
         self._reminded = -REMIND_SECONDS
         self._unread = set(registry.aliases())
         self._asking: dict[str, asyncio.Future[int | None]] = {}
+        self._late: dict[str, int] = {}
+        """What databases have told that were not waited for any more: only what was read, never what was written."""
         self._failing: dict[str, str] = {}
+        self._waited = -REMIND_SECONDS
 
     def worked(self) -> None:
         """The node has begun to manage a batch: the databases are to know that, however soon it ends."""
@@ -63,10 +66,11 @@ class GenerationWatch:
 
     async def hear(self, standing: Standing) -> bool:
         """What the journal says of itself now. True: the node must drop all it does. Raises JournalError."""
-        if standing.generation < self._journal.least:
+        while max(standing.generation, standing.needed) < self._journal.least:
             # It was another one a moment ago.
             await self._journal.run_anyway(generation.found_later, self._journal.least)
-            standing = Standing(generation=standing.generation, needed=self._journal.least)
+            # Asked again: what was said may be older than what somebody else has heard meanwhile.
+            standing = await self._journal.run_anyway(generation.standing)
         self._journal.least = max(standing.generation, standing.needed)
         was, self.trusted = self.trusted, self._looked and not standing.behind
         if standing.behind:
@@ -89,7 +93,9 @@ class GenerationWatch:
     async def _compare(self) -> None:
         """Ask the databases that were not asked yet. Until one has answered, nothing is known."""
         installation = conf.installation()
-        answers = await self._ask(self._unread, lambda alias: marks.read(alias, installation))
+        answers = await self._ask(self._unread, lambda alias: marks.read(alias, installation), late=self._late)
+        answers |= {alias: self._late.pop(alias) for alias in list(self._late)}
+        self._say_waited(self._unread - answers.keys())
         if self._unread and not answers and not self._looked:
             return
         self._unread -= answers.keys()
@@ -97,6 +103,11 @@ class GenerationWatch:
             await self._journal.run_anyway(generation.found_later, max(answers.values()))
         self._looked = True
         await self.hear(await self._journal.run_anyway(generation.standing))
+
+    def _say_waited(self, aliases: Iterable[str]) -> None:
+        if (names := ", ".join(sorted(aliases))) and monotonic() - self._waited >= REMIND_SECONDS:
+            self._waited = monotonic()
+            logger.warning("Databases have not told yet how old the journal is, and are waited for: %s", names)
 
     async def _mark(self, every: float) -> bool:
         """Raise the generation if no node has for so long, and tell the databases. False if it was not raised."""
@@ -114,16 +125,23 @@ class GenerationWatch:
 
     # --- asking all databases at once, each in a thread: one that hangs holds up nobody ---------------------------
 
-    async def _ask(self, aliases: Iterable[str], question: Callable[[str], int]) -> dict[str, int]:
-        """What those answer who do so in time."""
-        asked = {alias: self._start(alias, question) for alias in aliases if alias not in self._asking}
+    async def _ask(
+        self, aliases: Iterable[str], question: Callable[[str], int], *, late: dict[str, int] | None = None
+    ) -> dict[str, int]:
+        """What those answer who do so in time; the answers of others go into ``late`` when they come."""
+        todo = [alias for alias in aliases if alias not in self._asking and alias not in (late or ())]
+        asked = {alias: self._start(alias, question, late) for alias in todo}
         self._asking |= asked
         if asked:
             await asyncio.wait(asked.values(), timeout=ANSWER_SECONDS)
         answers = {alias: future.result() for alias, future in asked.items() if future.done()}
+        for future in asked.values():
+            future.cancel()  # From now on an answer is late.
         return {alias: answer for alias, answer in answers.items() if answer is not None}
 
-    def _start(self, alias: str, question: Callable[[str], int]) -> "asyncio.Future[int | None]":
+    def _start(
+        self, alias: str, question: Callable[[str], int], late: dict[str, int] | None
+    ) -> "asyncio.Future[int | None]":
         loop = asyncio.get_running_loop()
         asked: asyncio.Future[int | None] = loop.create_future()
 
@@ -132,6 +150,8 @@ class GenerationWatch:
             self._note(alias, problem)
             if not asked.done():
                 asked.set_result(answer)
+            elif late is not None and answer is not None:
+                late[alias] = answer
 
         def ask() -> None:
             answer, problem = None, ""
@@ -139,6 +159,8 @@ class GenerationWatch:
                 answer = question(alias)
             except ResourceError as error:
                 problem = str(error)
+            except Exception as error:  # Whatever it is, the database is to be asked again.
+                problem = f"{alias}: {type(error).__name__}: {error}"
             with contextlib.suppress(RuntimeError):  # The node has ended meanwhile.
                 loop.call_soon_threadsafe(tell, answer, problem)
 

@@ -1,5 +1,9 @@
 """The journal's generation: raised, found behind, released; and the marks that databases bear."""
 
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -10,6 +14,9 @@ from coordination import conf
 from coordination.errors import JournalNotBehind
 from coordination.journal import generation
 from coordination.journal.generation import Standing
+from coordination.journal.pool import JournalPool
+from coordination.manager import generation as watching
+from coordination.manager.generation import GenerationWatch
 from coordination.models import Batch, Customer, Installation, JournalRelease, OperatorRequest
 from coordination.protocol.states import BatchState, Decision
 from coordination.resources import marks
@@ -89,3 +96,89 @@ def test_readyz_says_that_it_is_behind() -> None:
     Installation.objects.update(needed=7)
     with pytest.raises(health.Missing, match="older than its databases"):
         health._compare_generations()
+
+
+@pytest.fixture
+def journal() -> Iterator[JournalPool]:
+    pool = JournalPool(1)
+    yield pool
+    asyncio.run(pool.run_anyway(connections.close_all))
+    pool.close()
+
+
+def test_an_answer_that_comes_late_counts_with_the_next_look(
+    journal: JournalPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    may, asked = threading.Event(), []
+
+    def read(alias: str, installation: str) -> int:
+        asked.append(alias)
+        may.wait(10)
+        return 1
+
+    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(marks, "read", read)
+    monkeypatch.setattr(marks, "write", lambda *_: None)
+
+    async def look() -> None:
+        watch = GenerationWatch(journal, lambda: False)
+        watch._unread = {"demo_ledger"}
+        for _ in range(2):
+            await watch._compare()
+        assert not watch.trusted
+        may.set()
+        while watch._asking:
+            await asyncio.sleep(0.01)
+        await watch._compare()
+        assert watch.trusted and not watch._unread
+
+    asyncio.run(look())
+    assert asked == ["demo_ledger"]
+    waited = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(waited) == 1 and waited[0].endswith("demo_ledger")
+
+
+def test_what_was_written_late_is_not_taken_for_read_and_who_failed_is_asked_again(
+    journal: JournalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.05)
+    may = threading.Event()
+
+    def write(alias: str) -> int:
+        may.wait(10)
+        return 9
+
+    def fail(alias: str) -> int:
+        raise KeyError(alias)
+
+    async def ask() -> None:
+        watch = GenerationWatch(journal, lambda: False)
+        assert not await watch._ask(["demo_ledger"], write)
+        may.set()
+        while watch._asking:
+            await asyncio.sleep(0.01)
+        assert not watch._late
+        assert not await watch._ask(["demo_ledger"], fail, late=watch._late)
+        while watch._asking:
+            await asyncio.sleep(0.01)
+        assert "KeyError" in watch._failing["demo_ledger"] and not watch._late
+
+    asyncio.run(ask())
+
+
+def test_an_older_word_of_the_journal_that_is_heard_later_drops_nothing(
+    journal: JournalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks, "write", lambda *_: None)
+    Installation.objects.update(generation=6)
+
+    async def hear() -> None:
+        watch = GenerationWatch(journal, lambda: False)
+        watch._looked, watch.trusted, journal.least = True, True, 6
+        assert not await watch.hear(Standing(generation=5, needed=0))
+        assert watch.trusted and journal.least == 6
+        await journal.run_anyway(lambda: Installation.objects.update(generation=5))
+        assert await watch.hear(Standing(generation=5, needed=0))
+
+    asyncio.run(hear())
+    assert generation.standing() == Standing(generation=5, needed=6)
