@@ -61,7 +61,14 @@ def _raise(kind: Alert.Kind, subject: str, words: str, batch: Batch | None) -> l
             [kind.value, subject, batch.pk if batch else None, words, bool(conf.alert_url())],
         )
         row = cursor.fetchone()
-    return [_raised(Alert.objects.using(DEFAULT_DB_ALIAS).get(pk=row[0]))] if row else []
+    made = _read(row[0]) if row else None
+    return [made] if made else []
+
+
+def _read(alert: int) -> Raised | None:
+    """None if it was deleted meanwhile, with its batch."""
+    found = Alert.objects.using(DEFAULT_DB_ALIAS).select_related("batch__customer").filter(pk=alert).first()
+    return _raised(found) if found else None
 
 
 def _raised(alert: Alert) -> Raised:
@@ -93,8 +100,7 @@ def take_due(pauses: tuple[float, ...]) -> Raised | None:
             [list(pauses), len(pauses)],
         )
         row = cursor.fetchone()
-    alerts = Alert.objects.using(DEFAULT_DB_ALIAS).select_related("batch__customer")
-    return _raised(alerts.get(pk=row[0])) if row else None
+    return _read(row[0]) if row else None
 
 
 def arrived(alert: int) -> None:

@@ -50,6 +50,8 @@ class Alerts:
                 await work()
             except JournalError as error:
                 logging.getLogger(__name__).info("Nobody could be alerted for now: %s", error)
+            except Exception:  # A defect in telling of batches is no reason to manage none.
+                logging.getLogger(__name__).exception("Nobody could be alerted for now.")
             await asyncio.sleep(self._every)
 
     async def say(self) -> None:

@@ -16,6 +16,7 @@ from django.db import connections
 from django.utils import timezone
 
 from coordination import conf
+from coordination.journal import alerts
 from coordination.journal.pool import JournalPool
 from coordination.manager.alerts import Alerts
 from coordination.models import Alert, Batch, Branch, Installation, Node
@@ -216,3 +217,30 @@ def test_without_an_address_nothing_is_kept_to_send(node: Callable[..., Alerts])
 def test_only_addresses_of_the_web(settings: Any, url: str, wrong: int) -> None:
     settings.COORDINATION_ALERT_URL = url
     assert len([one for one in run_checks() if one.id == "coordination.E008"]) == wrong
+
+
+def test_an_alert_whose_batch_is_deleted_meanwhile_is_not_due(node: Callable[..., Alerts]) -> None:
+    assert alerts._read(-1) is None
+
+
+def test_a_defect_in_alerting_does_not_end_the_node(
+    node: Callable[..., Alerts], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[str] = []
+
+    def fail(name: str) -> list[alerts.Raised]:
+        calls.append(name)
+        raise Alert.DoesNotExist("gone")
+
+    monkeypatch.setattr(alerts, "raise_new", fail)
+
+    async def run() -> None:
+        work = asyncio.create_task(node(every=0.01).run())
+        while len(calls) < 3 and not work.done():
+            await asyncio.sleep(0.01)
+        assert not work.done()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+    asyncio.run(run())
+    assert "Nobody could be alerted for now." in caplog.messages
