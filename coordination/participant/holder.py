@@ -10,7 +10,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 from coordination import conf
@@ -49,6 +51,8 @@ class Holder:
         self._stopping = threading.Event()
         self._asked: dict[str, float] = {}
         """Gids that were said to be still held, and when."""
+        self._looking: set[str] = set()
+        """Databases that are being looked at: one that does not answer is not looked at once more."""
 
     def start(self) -> None:
         """Start looking after what will be held."""
@@ -96,15 +100,35 @@ class Holder:
             kept = self._kept()
             names = {item.gid for _, item in kept}
             self._asked = {gid: at for gid, at in self._asked.items() if gid in names}
-            try:
-                self._look(kept)
-            except Exception:
-                logger.exception("What this process holds could not be looked after.")
             if self._connected():
                 heard = now
             elif kept and now - heard > conf.hold_limit():
                 words = f"its worker process was cut off from the broker for {now - heard:.0f} s"
-                self._withdraw(kept, f"{words} (COORDINATION_HOLD_LIMIT is {conf.hold_limit():.0f} s)")
+                words = f"{words} (COORDINATION_HOLD_LIMIT is {conf.hold_limit():.0f} s)"
+                for ours in _by_database(kept).values():
+                    self._start(partial(self._withdraw, ours, words))
+                continue
+            for alias, ours in _by_database(kept).items():
+                if alias not in self._looking:
+                    self._looking.add(alias)
+                    self._start(partial(self._look_at, alias, ours))
+
+    def _start(self, work: Callable[[], None]) -> None:
+        """In a thread of its own: a database that does not answer holds up no other, nor the hold limit."""
+
+        def run() -> None:
+            try:
+                work()
+            except Exception:
+                logger.exception("What this process holds could not be looked after.")
+
+        threading.Thread(target=run, name="coordination-held-look", daemon=True).start()
+
+    def _look_at(self, alias: str, kept: Sequence[tuple[UUID, VoteItem]]) -> None:
+        try:
+            self._look(kept)
+        finally:
+            self._looking.discard(alias)
 
     def _look(self, kept: Sequence[tuple[UUID, VoteItem]]) -> None:
         """Ask each of them; those that are not there any more are withdrawn."""
@@ -126,3 +150,10 @@ class Holder:
             self._publisher.withdrawn(batch, WithdrawnItem(gid=item.gid, reason=why))
             if close is not None:
                 close()
+
+
+def _by_database(kept: Sequence[tuple[UUID, VoteItem]]) -> Mapping[str, list[tuple[UUID, VoteItem]]]:
+    found: dict[str, list[tuple[UUID, VoteItem]]] = defaultdict(list)
+    for batch, item in kept:
+        found[item.alias].append((batch, item))
+    return found
