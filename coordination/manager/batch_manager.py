@@ -141,7 +141,12 @@ class BatchManager:
                 self._repeats = 0
                 self._at(repeat_delay(0), self._repeat)
             case OperatorRequest.Action.DECLARE:
-                fate = Declared(asked.fate)
+                try:
+                    fate = Declared(asked.fate)
+                except ValueError:
+                    self._core.answer(asked.id, f"Refused: this node does not know the fate {asked.fate!r}")
+                    self._wake.set()
+                    return
                 how = cut(f"Declared {fate.words} by {asked.by}{why}", MAX_REASON)
                 self._core.declare(asked.id, asked.tasks, fate, how)
             case _:

@@ -221,6 +221,15 @@ class Coordinator:
 
         self._decide_when_idle(declare, even_if_decided=True)
 
+    def answer(self, request: int, words: str) -> None:
+        """A person's request (its id) that leads to nothing; ``words`` say why."""
+
+        def answer() -> None:
+            self._next.requests[request] = words
+            self._urgent()
+
+        self._decide_when_idle(answer, even_if_decided=True)
+
     def ask_again(self, request: int) -> None:
         """An operator's request (its id) to say now, and to any agent, what is decided and not finished."""
 

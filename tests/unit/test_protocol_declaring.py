@@ -1,7 +1,12 @@
 """Rule 10 of the protocol: what a person declares of tasks whose database is gone for good."""
 
+import asyncio
+import uuid
+
 import pytest
 
+from coordination.journal.claims import Asked
+from coordination.manager.batch_manager import BatchManager
 from coordination.protocol.effects import Ended, Recover
 from coordination.protocol.messages import Order
 from coordination.protocol.states import BatchState, BranchState, Declared, Outcome
@@ -118,3 +123,12 @@ def test_asking_again_before_the_decision_asks_nothing() -> None:
     batch.core.ask_again(7)
     assert batch.stores().requests == {7: "There is nothing to ask for"}
     assert batch.told == []
+
+
+def test_a_fate_that_this_node_does_not_know_is_refused_and_the_batch_goes_on() -> None:
+    batch = committing(1)
+    manager = BatchManager.__new__(BatchManager)
+    manager._core, manager._requests, manager._wake = batch.core, set(), asyncio.Event()
+    manager.ask(Asked(id=5, batch=uuid.uuid4(), action="declare", by="olga", why="", fate="eaten", tasks=(1,)))
+    assert batch.stores().requests == {5: "Refused: this node does not know the fate 'eaten'"}
+    assert batch.core.state is BatchState.COMMITTING
