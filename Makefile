@@ -9,8 +9,9 @@
 # make screenshots   pictures of all pages in var/screenshots (FOLDER= changes it), and those that the README shows
 
 PYTHON ?= python3
-# It counts what is left behind, so nothing of other tests may be there.
-ALONE := tests/integration/test_many_batches.py
+# The first counts what is left behind, so nothing of other tests may be there; the second asserts that an update is on
+# the screen within a second.
+ALONE := tests/integration/test_many_batches.py tests/browser/test_speed.py
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO_STAMP := .venv/.installed-for-the-demo
