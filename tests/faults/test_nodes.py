@@ -91,6 +91,44 @@ def test_killed_at_each_step_until_a_thousand_tasks_are_decided(worker: Process,
     nothing_left(site, batch)
 
 
+def test_the_only_node_killed_in_the_middle_of_the_votes(worker: Process, site: Site) -> None:
+    """Row 1. The next one goes on from the journal and from what waits in the batch's queue; nothing is done twice."""
+    node = site.node()
+    good = start(site, tasks=40, fail_at=0, seconds=0.25)
+    bad = start(site, customer="globex", tasks=40, fail_at=40, seconds=0.05)
+    site.wait_until(lambda: in_state(site, good, "PREPARED") >= 8, 30, what="eight votes stored")
+    node.kill()
+    stored = in_state(site, good, "PREPARED")
+    held = prepared(site, good)
+    assert 8 <= stored < 40
+    # The worker goes on without a node: votes wait in the batch's queue.
+    site.wait_until(lambda: len(prepared(site, good)) >= stored + 4, 30, what="votes nobody hears")
+    assert rows(site, good) == 0
+    site.node()
+    assert (ended(site, good), ended(site, bad)) == ("COMMITTED", "ROLLED_BACK")
+    assert (rows(site, good), doubled(site, good), rows(site, bad)) == (400, [], 0)
+    assert held <= adopted(site, good)
+    assert set(attempts(site, good).values()) == {1}
+    assert field(site, good, "epoch") == 2
+    nothing_left(site, good, bad)
+
+
+def test_the_broker_loses_everything_while_no_node_runs(worker: Process, site: Site) -> None:
+    """Votes nobody heard and tasks nobody began are gone: asked for and sent again, long before the deadline."""
+    node = site.node()
+    batch = start(site, tasks=60, fail_at=0, seconds=0.2)
+    site.wait_until(lambda: in_state(site, batch, "PREPARED") >= 4, 30, what="four votes stored")
+    node.kill()
+    stored = in_state(site, batch, "PREPARED")
+    site.wait_until(lambda: len(prepared(site, batch)) >= stored + 4, 30, what="votes nobody hears")
+    site.rabbitmq.wipe()
+    assert len(prepared(site, batch)) < 60
+    site.node()
+    assert ended(site, batch) == "COMMITTED"
+    assert (rows(site, batch), doubled(site, batch)) == (600, [])
+    nothing_left(site, batch)
+
+
 def test_killed_while_and_after_it_tells_the_decision(worker: Process, site: Site, crash: Crash) -> None:
     """Rows 3, 4. Whoever has not heard it hears the same; telling it again is harmless."""
     node = site.node(env=crash.at("decision.told=kill"))
@@ -176,7 +214,7 @@ def test_votes_that_reach_nobody(worker: Process, site: Site, crash: Crash) -> N
 
 
 def test_a_worker_killed_with_five_hundred_prepared_after_the_decision(site: Site, crash: Crash) -> None:
-    """Another worker finishes them within ten seconds. (It has no number of its own: rows 2 and 15 in one.)"""
+    """Row 15. Another worker finishes them within ten seconds."""
     site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
     doomed = site.worker("prefork", 2)
     site.node(env=crash.at("decision.stored=wait"))

@@ -25,7 +25,7 @@ from tests.integration.batches import (
 )
 from tests.services import Process, Site
 
-AWAY_SECONDS = 8
+AWAY_SECONDS = 3
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from coordination.models import Batch
+from coordination.models import Attempt, Batch
 from tests.faults.scripted import APPS, Crash, launch
 from tests.integration.batches import adopted, attempts, ended, field, in_state, nothing_left, prepared, rows
 from tests.services import Site
@@ -152,6 +152,10 @@ def test_a_child_for_each_task(orm: Site, runs: Path) -> None:
         batch = launch(*[["counted", "ledger", runs], ["counted", "crm", runs]] * 2)
         told_apart(orm, batch, committed=4)
     assert runs.read_text() == "x" * 4
+    processes = {attempt.process for attempt in Attempt.objects.filter(branch__batch_id=batch)}
+    assert len(processes) == 4
+    left = [name for name in orm.rabbitmq.queues() if any(process in name for process in processes)]
+    assert not left, "each of their agents has said goodbye"
 
 
 def test_tasks_hang(orm: Site, tmp_path: Path, runs: Path) -> None:

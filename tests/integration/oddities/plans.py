@@ -9,7 +9,7 @@ from coordination.api import BranchSpec, Plan
 from tests.integration.oddities import tasks as ours
 from tests.integration.participant.odd import tasks as odd
 
-WAYS = ("swallows", "commits", "siblings", "dies", "unsteady", "too_slow", "hangs")
+WAYS = ("swallows", "commits", "siblings", "unsteady", "too_slow", "hangs")
 
 
 class Odd(Plan):
@@ -31,8 +31,6 @@ class Odd(Plan):
             case "siblings":
                 yield odd.same_key.branch(2_000_000_000, database=ledger)
                 yield odd.same_key.branch(2_000_000_000, database=ledger)
-            case "dies":
-                yield odd.dies.branch(params["path"], 99, database=ledger)
             case "unsteady":
                 yield odd.unsteady.branch(params["path"], 2, database=ledger)
             case "too_slow":

@@ -1,31 +1,10 @@
 """Broker and databases that die under a worker: nothing is forgotten, nothing hangs."""
 
-import time
 
 from coordination.protocol.states import Decision
-from tests.integration.participant.looking import ENV, LEDGER, ODD, one_vote, prepared, result, rows
+from tests.integration.participant.looking import ENV, LEDGER, ODD, one_vote, result
 from tests.integration.participant.standin import Manager
 from tests.services import Site, wait_until
-
-
-def test_a_worker_killed_between_prepare_and_vote(site: Site, manager: Manager, apart: str) -> None:
-    """Row 14. The broker is down just then, so the vote is lost. Who gets the message again votes for it."""
-    with site.worker("prefork", 1, apart, env=ENV) as doomed:
-        manager.send(ODD + "waits", 1, alias=LEDGER)
-        manager.wait(lambda: manager.starts)
-        site.rabbitmq.kill()
-        wait_until(lambda: prepared(site, manager), 10, what="the task to prepare")
-        doomed.kill()
-        site.rabbitmq.start()
-        manager.connect()
-    with site.worker("prefork", 1, apart, env=ENV):
-        one_vote(manager, Decision.COMMIT, 40)
-        (gid,) = prepared(site, manager)
-        assert manager.votes[0].gid == gid
-        assert len({start.token for start in manager.starts}) == 1  # The broker forgot that it was read.
-        manager.decide(Decision.COMMIT, manager.votes)
-        manager.wait(lambda: manager.ends)
-    assert rows(site, manager) == 1
 
 
 def test_a_worker_without_the_database(site: Site, manager: Manager, apart: str) -> None:
@@ -34,23 +13,6 @@ def test_a_worker_without_the_database(site: Site, manager: Manager, apart: str)
         task = manager.send(ODD + "waits", 0, alias="demo_nowhere")
         assert "demo_nowhere" in one_vote(manager, Decision.ROLLBACK)
         assert result(site, task)[0] == "FAILURE"
-
-
-def test_the_broker_dies_before_the_vote(site: Site, manager: Manager, apart: str) -> None:
-    """The vote waits in the process until the broker is back."""
-    with site.worker("prefork", 1, apart, env=ENV):
-        manager.send(ODD + "waits", 2, alias=LEDGER)
-        manager.wait(lambda: manager.starts)
-        site.rabbitmq.kill()
-        wait_until(lambda: prepared(site, manager), 10, what="the task to prepare")
-        site.rabbitmq.start()
-        manager.connect()
-        manager.wait(lambda: manager.votes, 40)
-        (gid,) = prepared(site, manager)
-        assert {(vote.vote, vote.gid) for vote in manager.votes} == {(Decision.COMMIT, gid)}
-        manager.decide(Decision.COMMIT, manager.votes[:1])
-        manager.wait(lambda: manager.ends, 30)
-        assert rows(site, manager) == 1
 
 
 def test_a_database_that_is_away_puts_the_task_off(site: Site, manager: Manager, apart: str) -> None:
@@ -82,16 +44,3 @@ def test_a_database_that_dies_under_a_body(site: Site, manager: Manager, apart: 
         words = one_vote(manager, Decision.ROLLBACK)
         assert "closed" in words or "lost" in words or "terminat" in words
         site.postgres2.start()
-
-
-def test_a_stopped_process_keeps_nothing_waiting_for_ever(site: Site, manager: Manager, apart: str) -> None:
-    """SIGSTOP for a while, then on: as after a laptop's sleep."""
-    with site.worker("prefork", 1, apart, env=ENV) as worker:
-        manager.send(ODD + "waits", 0, alias=LEDGER)
-        one_vote(manager, Decision.COMMIT)
-        worker.suspend()
-        manager.decide(Decision.COMMIT, manager.votes)
-        time.sleep(2)
-        assert not manager.ends
-        worker.resume()
-        manager.wait(lambda: manager.ends)
