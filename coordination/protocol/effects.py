@@ -8,6 +8,8 @@ from .states import BatchState
 
 Receipt = Any
 """Whatever the driver needs to acknowledge a delivery; opaque to the core."""
+CHUNK = 500
+"""Gids in one announcement or order, branches in one dispatch."""
 
 
 @dataclass(frozen=True, kw_only=True)

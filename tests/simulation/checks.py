@@ -279,7 +279,7 @@ class Checks:
     def rebuilds(self, manager: "Manager") -> None:
         """What is rebuilt from the journal equals the running state, when nothing is unstored."""
         journal, running = self.world.journal, manager.coordinator
-        if manager.epoch != journal.epoch or journal.pruned or running.writable or running._verdict:
+        if manager.epoch != journal.epoch or journal.pruned or running.writable or running._deciding.verdict:
             return
         fresh, mine = essence(Coordinator(journal.snapshot())), essence(running)
         if fresh != mine:

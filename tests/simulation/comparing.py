@@ -26,5 +26,6 @@ def essence(core: Coordinator) -> tuple[object, ...]:
         (b.number, b.state, b.sent, b.round, b.gid, b.kind, b.proof, b.process, sorted(b.tokens), dict(b.starts))
         for b in core.branches.values()
     ]
-    by_gid = {g: sorted(b.number for b in members) for g, members in core._by_gid.items() if members}
-    return core.state, core.decision, branches, by_gid, core._unadopted, sorted(core._unfinished)
+    batch = core._batch
+    by_gid = {g: sorted(b.number for b in members) for g, members in batch.by_gid.items() if members}
+    return core.state, core.decision, branches, by_gid, batch.unadopted, sorted(batch.unfinished)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from coordination.protocol.coordinator import MAX_STARTS
 from coordination.protocol.effects import Dispatch, Ended, StepDown, Tell, TellAll
 from coordination.protocol.messages import Decided, Stop
 from coordination.protocol.states import BatchState, BranchState, Decision, Kind
 from coordination.protocol.stored import WriteResult
+from coordination.protocol.voting import MAX_STARTS
 
 from .protocol_cast import (
     COMMIT,

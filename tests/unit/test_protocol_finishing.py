@@ -1,7 +1,6 @@
 """After the decision: rules 6, 7 and 9 of the protocol, by example."""
 
-from coordination.protocol.coordinator import CHUNK
-from coordination.protocol.effects import Ended, Recover, Tell, TellAll
+from coordination.protocol.effects import CHUNK, Ended, Recover, Tell, TellAll
 from coordination.protocol.messages import Decided, Order, Stop, Votes
 from coordination.protocol.states import BatchState, BranchState, Kind, Outcome
 from coordination.protocol.stored import StoredBranch, WriteResult

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from coordination.protocol.coordinator import CHUNK, Coordinator
-from coordination.protocol.effects import Dispatch, Ended, Tell, TellAll
+from coordination.protocol.coordinator import Coordinator
+from coordination.protocol.effects import CHUNK, Dispatch, Ended, Tell, TellAll
 from coordination.protocol.journal_rules import (
     CLEANUP,
     TAKEOVER,

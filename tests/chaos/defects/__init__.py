@@ -44,18 +44,19 @@ def commits_at_once() -> None:
 
 def decides_without_the_last() -> None:
     """A coordinator takes all votes but one for all."""
-    from coordination.protocol.coordinator import Coordinator
+    from coordination.protocol.deciding import Deciding
 
-    whole = Coordinator._decide_if_complete
+    whole = Deciding.decide_if_complete
 
     def decide(self: Any) -> None:
-        all_of_them, self._unadopted = self._unadopted, max(self._unadopted - 1, 0)
+        batch = self._batch
+        all_of_them, batch.unadopted = batch.unadopted, max(batch.unadopted - 1, 0)
         try:
             whole(self)
         finally:
-            self._unadopted = all_of_them
+            batch.unadopted = all_of_them
 
-    Coordinator._decide_if_complete = decide  # type: ignore[method-assign]
+    Deciding.decide_if_complete = decide  # type: ignore[method-assign]
 
 
 def sweep_rolls_back() -> None:

@@ -2,39 +2,44 @@
 
 from typing import Any
 
+from coordination.protocol import reasons
 from coordination.protocol.coordinator import Coordinator
+from coordination.protocol.deciding import Deciding
 from coordination.protocol.effects import Tell
+from coordination.protocol.finishing import Finishing
 from coordination.protocol.messages import VoteItem, WithdrawnItem
 from coordination.protocol.states import Decision, Kind, Outcome
 from coordination.protocol.stored import Write, WriteResult
+from coordination.protocol.voting import Voting
+from coordination.protocol.write_ahead import WriteAhead
 
 from ..manager import Manager
 from ..weather import held_and_lost
-from .registry import mutant
+from .registry import mutant, within_coordinator
 
 # --- votes, adoptions and the decision ------------------------------------------------------------------------
 
 
-@mutant("coordinator")
-class VotesCountedBySender(Coordinator):
+@within_coordinator()
+class VotesCountedBySender(Voting):
     """Who sent a vote matters, not which gid it names: a second gid from the adopted process passes for the first."""
 
-    def _vote(self, process: str, item: VoteItem) -> int:
-        members = [self.branches[n] for n in item.members]
-        if self.decision is None and all(b.gid and b.process == process for b in members):
-            return self._ignore("vote again", rests_on=max(b.adopted_in for b in members))
-        return super()._vote(process, item)
+    def vote(self, process: str, item: VoteItem) -> int:
+        members = [self._batch.branches[n] for n in item.members]
+        if self._batch.decision is None and all(b.gid and b.process == process for b in members):
+            return self._batch.ignore("vote again", rests_on=max(b.adopted_in for b in members))
+        return super().vote(process, item)
 
     def _answer(self, process: str, item: VoteItem) -> None:
-        if item.vote is Decision.COMMIT and all(self.branches[n].process == process for n in item.members):
-            assert self.decision is not None
-            self._emit(self._order_to(process, item, self.decision))
+        if item.vote is Decision.COMMIT and all(self._batch.branches[n].process == process for n in item.members):
+            assert self._batch.decision is not None
+            self._ahead.emit(self._order_to(process, item, self._batch.decision))
         else:
             super()._answer(process, item)
 
 
-@mutant("coordinator")
-class RefusesBeforeStored(Coordinator):
+@within_coordinator()
+class RefusesBeforeStored(Voting):
     """A second gid is refused as soon as the first is adopted in memory."""
 
     def _refuse(self, process: str, item: VoteItem, rests_on: int) -> None:
@@ -50,32 +55,33 @@ class DecidesWithoutLastAdoptions(Coordinator):
         if write is not None and write.decision is Decision.COMMIT:
             adoptions = [n for n, change in write.branches.items() if change.gid is not None]
             for number in adoptions:
-                self._next.branches[number] = write.branches.pop(number)
+                self._ahead.next.branches[number] = write.branches.pop(number)
         return write
 
 
-@mutant("coordinator")
-class AdoptsForSome(Coordinator):
+@within_coordinator()
+class AdoptsForSome(Voting):
     """A gid that covers several branches is adopted for those of them that are free."""
 
-    def _vote(self, process: str, item: VoteItem) -> int:
-        free = tuple(n for n in item.members if self.branches[n].gid is None)
-        if self.decision is None and item.vote is Decision.COMMIT and free and len(free) < len(item.members):
-            self._adopt(process, item, [self.branches[n] for n in free])
-            self._decide_if_complete()
-            return self._next.number
-        return super()._vote(process, item)
+    def vote(self, process: str, item: VoteItem) -> int:
+        branches = self._batch.branches
+        free = tuple(n for n in item.members if branches[n].gid is None)
+        if self._batch.decision is None and item.vote is Decision.COMMIT and free and len(free) < len(item.members):
+            self._adopt(process, item, [branches[n] for n in free])
+            self._deciding.decide_if_complete()
+            return self._ahead.next.number
+        return super().vote(process, item)
 
 
-@mutant("coordinator")
-class AnnouncesBeforeStored(Coordinator):
+@within_coordinator()
+class AnnouncesBeforeStored(Deciding):
     """The verdict is announced when it is reached."""
 
-    def _verdict_of(self, decision: Decision, reason: str) -> None:
-        super()._verdict_of(decision, reason)
-        self.decision = decision
-        self._announce()
-        self.decision = None
+    def decide(self, decision: Decision, reason: str) -> None:
+        super().decide(decision, reason)
+        self._batch.decision = decision
+        Finishing(self._batch, self._ahead).announce()
+        self._batch.decision = None
 
 
 @mutant("coordinator")
@@ -84,56 +90,56 @@ class WritesOnlyGatheredFacts(Coordinator):
 
     @property
     def writable(self) -> bool:
-        return super().writable and (bool(self._next) or bool(self._after.get(self._next.number)))
+        return super().writable and self._ahead.wanted
 
 
-@mutant("coordinator", weather=held_and_lost)
-class DeadlineBeatsAdoptions(Coordinator):
+@within_coordinator(weather=held_and_lost)
+class DeadlineBeatsAdoptions(Deciding):
     """The deadline decides although all branches are adopted, while their holders are still asked."""
 
     def deadline_passed(self) -> None:
-        self._decide_when_idle(lambda: self._verdict_of(Decision.ROLLBACK, self._deadline_reason()))
+        self.decide(Decision.ROLLBACK, reasons.deadline(self._batch.branches))
 
 
-@mutant("coordinator")
-class BelievesHoldersBlindly(Coordinator):
+@within_coordinator()
+class BelievesHoldersBlindly(Finishing):
     """What a process holds is taken for committed when that is repeated, without a report."""
 
     def repeat(self) -> None:
-        for number in list(self._unfinished):
-            branch = self.branches[number]
+        for number in list(self._batch.unfinished):
+            branch = self._batch.branches[number]
             if branch.kind is Kind.HELD:
                 self._finish(branch, Outcome.COMMITTED, "assumed")
-        self._end_if_finished()
+        self.end_if_finished()
         super().repeat()
 
 
-@mutant("coordinator")
-class SpeaksAfterSteppingDown(Coordinator):
+@within_coordinator()
+class SpeaksAfterSteppingDown(WriteAhead):
     """After a write that touched no row, deliveries are still acknowledged (a defect found in the product)."""
 
-    def _emit(self, effect: Any) -> None:
+    def emit(self, effect: Any) -> None:
         self._effects.append(effect)
 
 
 # --- acknowledgements and what is ignored ---------------------------------------------------------------------
 
 
-@mutant("coordinator")
-class AcknowledgesAtOnce(Coordinator):
+@within_coordinator()
+class AcknowledgesAtOnce(WriteAhead):
     """A message is acknowledged when it is understood, not when what it says is stored."""
 
-    def _when(self, number: int, effect: Any) -> None:
-        super()._when(number if isinstance(effect, Tell) else 0, effect)
+    def when(self, number: int, effect: Any) -> None:
+        super().when(number if isinstance(effect, Tell) else 0, effect)
 
 
-@mutant("coordinator", weather=held_and_lost)
-class ForgetsWhatItIgnoresFor(Coordinator):
+@within_coordinator(weather=held_and_lost)
+class ForgetsWhatItIgnoresFor(Voting):
     """A withdrawal of another attempt is acknowledged on an unstored adoption (a defect found in the product)."""
 
-    def _withdrawn(self, process: str, item: WithdrawnItem) -> int:
-        rests_on = super()._withdrawn(process, item)
-        return 0 if self.ignored.pop("withdrawal of another attempt", 0) else rests_on
+    def withdrawn(self, process: str, item: WithdrawnItem) -> int:
+        rests_on = super().withdrawn(process, item)
+        return 0 if self._batch.ignored.pop("withdrawal of another attempt", 0) else rests_on
 
 
 @mutant("manager")

@@ -4,57 +4,66 @@ from typing import Any
 
 from coordination.protocol import gid as gids
 from coordination.protocol.attempt import Attempt, Fate, Prepared, Step
-from coordination.protocol.coordinator import Coordinator
+from coordination.protocol.deciding import Deciding
+from coordination.protocol.finishing import Finishing
 from coordination.protocol.holdings import Action, Found, Holdings
 from coordination.protocol.messages import Decided, Failure, ResolvedItem, Votes
 from coordination.protocol.states import BatchState, Decision, Kind, Outcome
-from coordination.protocol.stored import Write
 
 from ..databases import Databases, Tx
 from ..weather import held_and_lost
 from ..worker import Worker
-from .registry import mutant
+from ..world import Parts
+from .registry import MUTANTS, made_of, mutant, within_coordinator
 
 # --- finishing ------------------------------------------------------------------------------------------------
 
 
-@mutant("coordinator")
-class ResolvedWithoutItsGid(Coordinator):
+@within_coordinator()
+class ResolvedWithoutItsGid(Finishing):
     """A report counts for its branch, whichever gid it names."""
 
-    def _resolved(self, process: str, item: ResolvedItem) -> int:
+    def resolved(self, process: str, item: ResolvedItem) -> int:
         parts = gids.parse(item.gid)
-        adopted = self.branches[parts.branch].gid if parts else None
+        adopted = self._batch.branches[parts.branch].gid if parts else None
         if adopted is None:
-            return super()._resolved(process, item)
-        return super()._resolved(process, ResolvedItem(gid=adopted, outcome=item.outcome, how=item.how))
+            return super().resolved(process, item)
+        return super().resolved(process, ResolvedItem(gid=adopted, outcome=item.outcome, how=item.how))
 
 
-@mutant("coordinator")
-class FinishWaitsForEveryBranch(Coordinator):
-    """A batch ends when every branch was reported, also those without an adopted gid."""
+class ExpectsEveryBranch(Deciding):
+    """A decision leaves also those without an adopted gid unfinished."""
 
-    def _put_decision(self, write: Write, decision: Decision, reason: str) -> None:
-        super()._put_decision(write, decision, reason)
-        silent = {b.number for b in self.branches.values() if b.gid is None}
+    def put(self, decision: Decision, reason: str) -> None:
+        super().put(decision, reason)
+        silent = {b.number for b in self._batch.branches.values() if b.gid is None}
         if silent:
-            self._unfinished |= silent
-            write.state = BatchState.ROLLING_BACK
+            self._batch.unfinished |= silent
+            self._ahead.turn(BatchState.ROLLING_BACK)
+
+
+class OrdersWhatHasAGid(Finishing):
+    """It copes with such ones."""
 
     def _orders_by(self, key: Any, *, whole: bool = False) -> Any:
-        unfinished, self._unfinished = self._unfinished, {n for n in self._unfinished if self.branches[n].gid}
+        batch = self._batch
+        unfinished, batch.unfinished = batch.unfinished, {n for n in batch.unfinished if batch.branches[n].gid}
         try:
             return super()._orders_by(key, whole=whole)
         finally:
-            self._unfinished = unfinished
+            batch.unfinished = unfinished
 
 
-@mutant("coordinator", weather=held_and_lost)
-class HeldOnlyToTheHolder(Coordinator):
+# A batch ends when every branch was reported, also those without an adopted gid.
+MUTANTS["FinishWaitsForEveryBranch"] = Parts(coordinator=made_of(ExpectsEveryBranch, OrdersWhatHasAGid))
+
+
+@within_coordinator(weather=held_and_lost)
+class HeldOnlyToTheHolder(Finishing):
     """What a dead process held is asked of that process only (a defect found in the product)."""
 
     def repeat(self) -> None:
-        held = {n for n in self._unfinished if self.branches[n].kind is Kind.HELD}
+        held = {n for n in self._batch.unfinished if self._batch.branches[n].kind is Kind.HELD}
         if not held:
             super().repeat()
 
