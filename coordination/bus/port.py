@@ -4,7 +4,7 @@
 RabbitMQ is behind :mod:`.node_amqp`, :mod:`.agent_amqp` and :mod:`.dispatch_amqp`; names of exchanges and queues are in
 :mod:`.topology`. Queues of this process are behind :mod:`.local_node`, :mod:`.local_agent` and :mod:`.local_dispatch`.
 One contract suite (``tests/contract``) holds every adapter to what is said here. Bodies are opaque bytes: encoding
-is :mod:`coordination.protocol.messages`'s.
+is :mod:`coordination.protocol.encoding`'s.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

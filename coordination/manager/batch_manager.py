@@ -32,8 +32,9 @@ from coordination.protocol.effects import (
     Tell,
     TellAll,
 )
+from coordination.protocol.encoding import MessageError, encode
 from coordination.protocol.journal_rules import ANSWER_SECONDS, repeat_delay
-from coordination.protocol.messages import MAX_REASON, Decided, MessageError, cut, encode
+from coordination.protocol.messages import MAX_REASON, Decided, cut
 from coordination.protocol.states import BATCH_ENDED, BatchState, Declared
 from coordination.protocol.stored import WriteResult
 

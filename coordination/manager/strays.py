@@ -7,8 +7,9 @@ from coordination.bus.port import Delivery, NodeBus
 from coordination.journal import strays, writer
 from coordination.journal.pool import JournalPool
 from coordination.protocol.effects import Tell
+from coordination.protocol.encoding import MessageError, decode, encode
 from coordination.protocol.journal_rules import PutBack, answer_stray, must_clean_up
-from coordination.protocol.messages import MessageError, ToManager, Votes, decode, encode
+from coordination.protocol.messages import ToManager, Votes
 
 logger = logging.getLogger(__name__)
 

@@ -13,18 +13,9 @@ from uuid import UUID
 
 from coordination import conf
 from coordination.bus.port import AgentBus
+from coordination.protocol.encoding import MessageError, decode
 from coordination.protocol.holdings import Action, AnswerHeld, Finish, Found, Holdings, SweepMemory, VoteAgain
-from coordination.protocol.messages import (
-    Decided,
-    Inquire,
-    MessageError,
-    Order,
-    StartedItem,
-    StillHeld,
-    Stop,
-    VoteItem,
-    decode,
-)
+from coordination.protocol.messages import Decided, Inquire, Order, StartedItem, StillHeld, Stop, VoteItem
 from coordination.resources import registry
 from coordination.resources.base import Finished
 

@@ -17,10 +17,9 @@ from coordination import crashpoints
 from coordination.bus.port import AgentBus, BusError
 from coordination.crashpoints import Point
 from coordination.protocol import gid as gids
+from coordination.protocol.encoding import MAX_ITEMS, MessageError, encode
 from coordination.protocol.messages import (
-    MAX_ITEMS,
     Held,
-    MessageError,
     Resolved,
     ResolvedItem,
     Started,
@@ -29,7 +28,6 @@ from coordination.protocol.messages import (
     Votes,
     Withdrawn,
     WithdrawnItem,
-    encode,
 )
 from coordination.protocol.states import Decision
 

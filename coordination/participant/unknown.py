@@ -17,7 +17,8 @@ from coordination import conf
 from coordination.bus.choose import agent_bus
 from coordination.bus.port import BusError
 from coordination.protocol import gid as gids
-from coordination.protocol.messages import Failure, VoteItem, Votes, encode
+from coordination.protocol.encoding import encode
+from coordination.protocol.messages import Failure, VoteItem, Votes
 from coordination.protocol.states import Decision, Kind
 
 from .ticket import KEY, BadTicket, Ticket

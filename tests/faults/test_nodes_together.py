@@ -22,7 +22,8 @@ from coordination.api import launch
 from coordination.bus.topology import POISON_BYTES, Topology, vote_key
 from coordination.live.routing import websocket_urlpatterns
 from coordination.models import Batch, Branch
-from coordination.protocol.messages import Stop, Withdrawn, WithdrawnItem, encode
+from coordination.protocol.encoding import encode
+from coordination.protocol.messages import Stop, Withdrawn, WithdrawnItem
 from tests.faults.crashing import name_of, wrong_clock
 from tests.integration.batches import doubled, ended, field, in_state, nothing_left, rows
 from tests.services import Process, Site

@@ -10,7 +10,8 @@ import pytest
 from coordination.api import launch
 from coordination.bus.topology import MAILBOX_ARGUMENTS, Topology, vote_key
 from coordination.protocol import gid as gids
-from coordination.protocol.messages import Order, VoteItem, Votes, decode, encode
+from coordination.protocol.encoding import decode, encode
+from coordination.protocol.messages import Order, VoteItem, Votes
 from coordination.protocol.states import Decision, Kind
 from tests.integration.batches import (
     adopted,

@@ -3,8 +3,9 @@
 import amqp
 
 from coordination.bus.topology import Topology, vote_key
+from coordination.protocol.encoding import encode
 from coordination.protocol.gid import parse
-from coordination.protocol.messages import VoteItem, Votes, encode
+from coordination.protocol.messages import VoteItem, Votes
 from coordination.protocol.states import Decision, Kind
 from tests.integration.batches import ALIASES
 from tests.services import Site

@@ -9,6 +9,7 @@ import pytest
 
 from coordination.participant import agent as module
 from coordination.participant.agent import Agent
+from coordination.protocol.encoding import encode
 from coordination.protocol.messages import (
     Decided,
     Inquire,
@@ -20,7 +21,6 @@ from coordination.protocol.messages import (
     Stop,
     ToAgent,
     Votes,
-    encode,
 )
 from coordination.protocol.states import Decision, Kind, Outcome
 from tests.services import wait_until

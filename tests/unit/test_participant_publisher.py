@@ -12,8 +12,8 @@ from coordination.bus.port import BusError
 from coordination.participant import publisher as module
 from coordination.participant.publisher import Publisher
 from coordination.protocol import gid as gids
+from coordination.protocol.encoding import MAX_ITEMS, decode
 from coordination.protocol.messages import (
-    MAX_ITEMS,
     Failure,
     Held,
     Message,
@@ -23,7 +23,6 @@ from coordination.protocol.messages import (
     StartedItem,
     VoteItem,
     Votes,
-    decode,
 )
 from coordination.protocol.states import Decision, Kind, Outcome
 from tests.services import wait_until

@@ -9,23 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordination.protocol import messages
-from coordination.protocol.messages import (
-    MAX_BYTES,
-    MAX_ITEMS,
-    MAX_REASON,
-    MAX_TEXT,
-    Message,
-    MessageError,
-    Order,
-    Started,
-    Stop,
-    VoteItem,
-    Votes,
-    cut,
-    decode,
-    encode,
-)
+from coordination.protocol import encoding
+from coordination.protocol.encoding import MAX_BYTES, MAX_ITEMS, MAX_TEXT, MessageError, decode, encode
+from coordination.protocol.messages import MAX_REASON, Message, Order, OrderItem, Started, Stop, VoteItem, Votes, cut
 from coordination.protocol.states import Decision
 
 from .protocol_cast import BATCH, gid, item, started, votes
@@ -52,7 +38,7 @@ def anything(hint: Any) -> st.SearchStrategy[Any]:
     return plainly[hint] if hint in plainly else st.sampled_from(hint)
 
 
-honest = st.one_of([anything(cls) for cls in messages.type_names.values()])
+honest = st.one_of([anything(cls) for cls in encoding.type_names.values()])
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -81,8 +67,8 @@ def test_what_goes_in_comes_out(message: Message) -> None:
 @given(honest)
 def test_the_wire_is_plain_json_that_names_version_type_and_batch(message: Message) -> None:
     value = body(message)
-    assert value["v"] == messages.VERSION
-    assert messages.type_names[value["type"]] is type(message)
+    assert value["v"] == encoding.VERSION
+    assert encoding.type_names[value["type"]] is type(message)
     assert value["batch"] == message.batch.hex
 
 
@@ -94,7 +80,7 @@ def test_any_bytes_are_refused_with_words(noise: bytes) -> None:
 
 
 @often
-@given(st.sampled_from(sorted(messages.type_names)), st.dictionaries(st.text(max_size=10), json_values, max_size=5))
+@given(st.sampled_from(sorted(encoding.type_names)), st.dictionaries(st.text(max_size=10), json_values, max_size=5))
 def test_any_json_object_is_refused_with_words(name: str, value: dict[str, Any]) -> None:
     with pytest.raises(MessageError):
         decode(data({**value, "v": 1, "type": name}))
@@ -189,7 +175,7 @@ def test_half_a_surrogate_pair_does_not_stop_a_sender() -> None:
 
 def test_a_message_reads_like_its_documentation() -> None:
     assert body(Stop(batch=UUID(int=7))) == {"v": 1, "type": "stop", "batch": "0" * 31 + "7"}
-    order = messages.OrderItem(gid=gid(1), outcome=Decision.COMMIT, alias="ledger")
+    order = OrderItem(gid=gid(1), outcome=Decision.COMMIT, alias="ledger")
     assert body(Order(batch=BATCH, items=(order,)))["items"] == [
         {"gid": gid(1), "outcome": "COMMIT", "alias": "ledger"}
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from coordination import conf
 from coordination.bus.topology import BATCH_ARGUMENTS, Topology, batch_binding
 from coordination.participant.ticket import KEY, Ticket
 from coordination.protocol import gid as gids
+from coordination.protocol.encoding import decode, encode
 from coordination.protocol.messages import (
     Decided,
     Message,
@@ -23,8 +24,6 @@ from coordination.protocol.messages import (
     ToAgent,
     VoteItem,
     Votes,
-    decode,
-    encode,
 )
 from coordination.protocol.states import Decision
 from orchestrator_site.celery import app
