@@ -9,19 +9,19 @@ from tests.conftest import SCRATCH
 from tests.embedded.household import Household
 
 
-def _home(name: str) -> Iterator[Household]:
-    household = Household(SCRATCH, Path(SCRATCH.folder) / name)
+def _home(request: pytest.FixtureRequest, name: str) -> Iterator[Household]:
+    household = Household(SCRATCH, Path(SCRATCH.folder) / request.path.stem / name)
     yield household
     household.stop()
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Household]:
+def home(request: pytest.FixtureRequest) -> Iterator[Household]:
     """A home that nobody has been in, with a name that asks for care."""
-    yield from _home("a höme's $HOME")
+    yield from _home(request, "a höme's $HOME")
 
 
 @pytest.fixture(scope="module")
-def far_home() -> Iterator[Household]:
+def far_home(request: pytest.FixtureRequest) -> Iterator[Household]:
     """Another, whose path is too long for a socket's."""
-    yield from _home("far/" + "away/" * 20)
+    yield from _home(request, "far/" + "away/" * 20)

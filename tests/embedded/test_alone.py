@@ -69,7 +69,7 @@ def test_told_to_end_it_cancels_its_batch_and_waits(home: Household, number: int
 
 
 def test_when_its_time_is_up_it_cancels_its_batch_and_waits(home: Household) -> None:
-    done = home.launch("--timeout=1s", "--json", fail_at=0, seconds=30)
+    done = home.launch("--timeout=1s", "--json", fail_at=0, seconds=0.5)
     assert done.returncode == 3, done.stderr
     assert json.loads(done.stdout)["reason"].endswith("Not ended within 1 s")
     assert home.server() is None

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ruamel.yaml import YAML
 
 from orchestrator_site import environment
 from tests.integration.launching import customers, launch, rows
-from tests.services import Process, Site
+from tests.services import Site
 
 __all__ = ["customers"]
 
@@ -96,16 +95,18 @@ def test_nothing_secret_is_in_the_files() -> None:
     assert "*" in ignored and {line[1:] for line in ignored if line.startswith("!")} == copied
 
 
-@pytest.mark.parametrize(
-    "start",
-    [Site.web, Site.node, lambda site: site.worker("prefork"), lambda site: site.worker("threads")],
-    ids=["web", "node", "prefork", "threads"],
-)
-def test_each_process_ends_well_when_it_is_told_to(site: Site, start: Callable[[Site], Process]) -> None:
-    process = start(site)
-    process.send(signal.SIGTERM)
-    assert process.wait(8) == 0, process.tail()
-    assert "Traceback" not in process.log
+def test_each_process_ends_well_when_it_is_told_to(site: Site) -> None:
+    workers = [site.worker("prefork", wait=False), site.worker("threads", wait=False)]
+    node = site.node(wait=False)
+    web = site.web()
+    node.wait_for(r"Node .* ready")
+    for worker in workers:
+        worker.wait_for(r"@test ready\.")
+    for process in (web, node, *workers):
+        process.send(signal.SIGTERM)
+    for process in (web, node, *workers):
+        assert process.wait(8) == 0, process.tail()
+        assert "Traceback" not in process.log
 
 
 def test_a_supervisor_runs_a_batch_and_ends_all_well(customers: Site, tmp_path: Path) -> None:
