@@ -116,9 +116,9 @@ def adopter(
         server, name = databases[alias]
         env[f"ADOPTER_{variable}"] = server.url_of(name)
     made = Adopter(folder, env, databases)
-    for alias in databases:
-        made.run("manage.py", "migrate", "--database", alias, "--verbosity", 0)
     made.python(
+        "from django.core.management import call_command\n"
+        f"for alias in {list(databases)!r}: call_command('migrate', database=alias, verbosity=0)\n"
         "from coordination.models import Customer, CustomerDatabase\n"
         "for slug in ('acme', 'globex'):\n"
         "    customer = Customer.objects.create(slug=slug, name=slug.title())\n"
