@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.visit import PASSWORD, People
+from tests.browser.visit import People
 from tests.services import Site, history
 from tests.services.machine import find_program
 
@@ -19,18 +19,25 @@ def chromium() -> str:
 
 @pytest.fixture(scope="package")
 def running(whole_site: Site) -> Iterator[Site]:
-    """The site with a node, a worker of two slots and the web server, and the demo's people."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": PASSWORD})
+    """The site with a node, a worker of two slots and the web server."""
     # What tests of other files have left mixed would stand first on every page.
     whole_site.query("default", "UPDATE coordination_batch SET state = 'ROLLED_BACK' WHERE state = 'MIXED' RETURNING 1")
-    with whole_site.node(), whole_site.worker("prefork", 2):
+    with whole_site.node(wait=False) as node, whole_site.worker("prefork", 2, wait=False) as worker:
         whole_site.web()
+        node.wait_for(r"Node .* ready", 40)
+        worker.wait_for(r"@test ready\.", 40)
         yield whole_site
         whole_site.stop_processes()
 
 
 @pytest.fixture(scope="package")
-def ids(running: Site) -> dict[str, str]:
+def sessions(running: Site) -> dict[str, str]:
+    """The demo's people, and the session of each."""
+    return history.people(running)
+
+
+@pytest.fixture(scope="package")
+def ids(running: Site, sessions: dict[str, str]) -> dict[str, str]:
     """Ids of the history's batches, by "customer: label"."""
     return history.seed(running)
 
@@ -56,5 +63,5 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def people(running: Site, browser: Browser) -> People:
-    return People(browser, running.public_url)
+def people(running: Site, browser: Browser, sessions: dict[str, str]) -> People:
+    return People(browser, running.public_url, sessions)

@@ -88,11 +88,12 @@ def main(folder: str = "var/screenshots", *names: str) -> None:
     to.mkdir(parents=True, exist_ok=True)
     SHOWN.mkdir(exist_ok=True)
     with site() as running, sync_playwright() as playwright:
+        sessions = history.people(running)
         ids = history.seed(running) | history.seed_open(running)
         running.web()
         chromium = find_program("chromium", "/usr/bin", package="chromium")
         browser = playwright.chromium.launch(executable_path=chromium)
-        people = People(browser, running.public_url, history.PASSWORD)
+        people = People(browser, running.public_url, sessions)
         for place in [*pages(ids), *open_pages(ids), *wrong_pages(ids["globex: Contracts"]), *admin_pages(ids)]:
             if not names or place.name in names:
                 draw(people, running.public_url, place, to)

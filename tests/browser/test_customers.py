@@ -4,8 +4,8 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.test_honest import NOT_LIVE, launch, stale
-from tests.browser.test_outcomes import END, start
+from tests.browser.test_honest import launch, stale
+from tests.browser.test_outcomes import END, NOT_LIVE, start
 from tests.browser.visit import People, not_loaded_again, still_there
 from tests.services import Site
 
@@ -30,7 +30,7 @@ def test_a_card_follows_its_customer(running: Site, people: People) -> None:
     with people.watched() as page:
         page.goto(f"{running.public_url}/")
         card = page.get_by_role("region", name="Acme")
-        launch(running, tasks=8, fail_at=0, seconds=1)
+        launch(running, tasks=8, fail_at=0, seconds=0.7)
         expect(card).to_contain_text(re.compile("Running|Pending"))
         expect(page).to_have_title(re.compile("◐"))
         expect(card).to_contain_text("8 tasks, all applied", timeout=END)

@@ -4,11 +4,10 @@ import re
 
 from playwright.sync_api import Page, WebSocketRoute, expect
 
-from tests.browser.test_outcomes import END, expect_banner, launched_elsewhere
+from tests.browser.test_outcomes import END, NOT_LIVE, count_of, expect_banner, launched_elsewhere
 from tests.browser.visit import People, not_loaded_again, still_there
 from tests.services import Site
-
-NOT_LIVE = re.compile(r"Not live — last update \d\d:\d\d:\d\d, reconnecting")
+from tests.services.history import PASSWORD
 
 
 def launch(site: Site, *args: str, **params: object) -> str:
@@ -66,15 +65,43 @@ def test_a_socket_that_is_open_but_silent_is_found_out(running: Site, people: Pe
         stale(page)
 
 
-def test_without_websockets_it_asks(running: Site, people: People) -> None:
+def test_without_websockets_it_asks_and_with_one_it_is_live_again(running: Site, people: People) -> None:
+    refusing = True
+
+    def between(route: WebSocketRoute) -> None:
+        if refusing:
+            route.close()
+        else:
+            route.connect_to_server()
+
     with people.page() as page:
-        page.route_web_socket("**/ws/**", lambda route: route.close())
-        page.goto(launch(running, tasks=12, fail_at=0, seconds=0.5))
+        page.clock.install()
+        page.route_web_socket("**/ws/batch/**", between)
+        page.goto(launch(running, tasks=4, fail_at=0, seconds=0.5))
         not_loaded_again(page)
         stale(page)
         expect_banner(page, "Committed – all of it is applied")
         expect(page.get_by_text(NOT_LIVE)).to_be_visible()
-        assert still_there(page)
+        assert count_of(page, "Committed") == 4
+        refusing = False
+        page.clock.fast_forward(31_000)  # the longest that it waits before it tries again
+        expect(page.get_by_text(NOT_LIVE)).to_be_hidden(timeout=END)
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        assert count_of(page, "Committed") == 4 and still_there(page)
+
+
+def test_one_whose_session_is_gone_asks_to_sign_in_again(running: Site, people: People, ids: dict[str, str]) -> None:
+    with people.page() as page:
+        page.goto(f"{running.public_url}/c/acme/b/{ids['acme: Price list, spring']}/")
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        page.context.clear_cookies()
+        page.evaluate("dispatchEvent(new Event('online'))")  # the page opens its socket anew
+        page.get_by_role("link", name="Sign in again").click()
+        page.get_by_label("Username").fill("acme_operator")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Price list, spring")
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 
 def test_without_javascript_there_are_counts_and_the_table(running: Site, people: People, ids: dict[str, str]) -> None:

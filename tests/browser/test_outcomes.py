@@ -7,11 +7,13 @@ import subprocess
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.visit import People, not_loaded_again, still_there
+from tests.browser.visit import NARROW, People, not_loaded_again, still_there
 from tests.integration.launching import rows
 from tests.services import Site
 
 END = 40_000  # milliseconds
+NOT_LIVE = re.compile(r"Not live — last update \d\d:\d\d:\d\d, reconnecting")
+INERT = "<script>document.title = 'broken into'</script>"
 
 
 def start(page: Page, site: Site, **filled: object) -> str:
@@ -81,6 +83,8 @@ def test_one_that_runs_is_cancelled_and_launched_again(running: Site, people: Pe
         expect_banner(page, "Rolled back – nothing of it is applied")
         assert "acme_operator" in banner(page) and "wrong files" in banner(page)
         assert rows(running, first) == [0, 0, 0]
+        page.get_by_role("link", name="Journal").click()
+        expect(page.locator("#panel-journal")).to_contain_text("acme_operator: Cancel asked: wrong files")
         page.get_by_text("Launch again…").click()
         page.get_by_role("button", name="Launch again").click()
         page.wait_for_url(lambda url: "/b/" in url and first not in url)
@@ -98,15 +102,42 @@ def launched_elsewhere(site: Site, *args: str) -> "subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("fail_at, word", [(0, "Committed"), (3, "Rolled back")])
 def test_what_a_command_launches_is_seen_live_too(running: Site, people: People, fail_at: int, word: str) -> None:
-    label = f"From the command line, {word}"
+    """Its label is markup, which stays text; its table goes along to the end."""
+    label = f"{INERT} {word}"
     with people.watched() as page, people.watched() as batch:
         page.goto(f"{running.public_url}/c/acme/")
         not_loaded_again(page)
         done = launched_elsewhere(
-            running, f"--label={label}", "--param=tasks=8", "--param=seconds=0.5", f"--param=fail_at={fail_at}"
+            running, f"--label={label}", "--param=tasks=6", "--param=seconds=0.5", f"--param=fail_at={fail_at}"
         )
         expect(page.get_by_role("article", name=label)).to_contain_text(re.compile(r"Running|Pending"))
-        batch.goto(json.loads(done.stdout)["url"])
+        batch.goto(json.loads(done.stdout)["url"] + "?tab=table")
+        not_loaded_again(batch)
         expect_banner(batch, word)
         expect(page.get_by_role("row", name=label)).to_contain_text(word)
-        assert still_there(page)
+        assert still_there(page) and page.title() == "Acme"
+        expect(batch.get_by_role("heading", level=1)).to_have_text(label)
+        expect(batch.get_by_text("Cancel batch…")).to_be_hidden()
+        expect(batch.get_by_text(NOT_LIVE)).to_be_hidden()
+        (expect_failed if fail_at else expect_committed)(batch)
+        assert still_there(batch) and batch.title().endswith(f" · {label} · Acme")
+
+
+def expect_committed(page: Page) -> None:
+    """The table shows six committed tasks, and the counts no others."""
+    expect(page.locator('#tasks tr[data-state="COMMITTED"]')).to_have_count(6)
+    expect(page.locator('.counts [data-state="RUNNING"]')).to_be_hidden()
+    assert count_of(page, "Committed") == 6
+    assert page.title().startswith("✓ Committed · ")
+
+
+def expect_failed(page: Page) -> None:
+    """The third of six tasks says in the table why it failed; on a phone no word of it is broken into letters."""
+    row = page.locator('#tasks tr[data-number="3"]')
+    expect(row).to_contain_text("Failed")
+    expect(row.locator(".error")).to_contain_text("ZeroDivisionError: ")
+    page.set_viewport_size(NARROW)
+    expect(page.locator("#tasks")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
+    # In one go: the rows may be replaced at any moment.
+    assert 0 < page.evaluate("document.querySelector('#tasks tbody tr').offsetHeight") < 120

@@ -1,15 +1,15 @@
-"""A person in front of a browser: signed in once, with pages that are watched for everything a browser finds wrong."""
+"""A person in front of a browser, with pages that are watched for everything a browser finds wrong."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, ViewportSize, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, ViewportSize
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 NARROW: ViewportSize = {"width": 320, "height": 640}
-PASSWORD = "for the tests"
+SESSION_COOKIE = "sessionid"
 OFTEN_ABORTED = "net::ERR_ABORTED"  # the page itself gave up a question whose answer it no longer wanted, or was left
 
 
@@ -34,18 +34,17 @@ class Watch:
 
 
 class People:
-    """Opens pages for the people of the demo. Each signs in by the form, once for all tests."""
+    """Opens pages for the people of the demo, who are signed in: ``sessions`` has each one's session cookie."""
 
-    def __init__(self, browser: Browser, url: str, password: str = PASSWORD) -> None:
-        self._browser, self._url, self._password = browser, url, password
-        self._signed_in: dict[str, Any] = {}
+    def __init__(self, browser: Browser, url: str, sessions: dict[str, str]) -> None:
+        self._browser, self._url, self._sessions = browser, url, sessions
 
     def context(self, who: str | None, **options: Any) -> BrowserContext:
         """A browser of its own for ``who``; for nobody in particular if that is None."""
-        if who is not None:
-            options["storage_state"] = self._session(who)
         context = self._browser.new_context(**options)
         context.set_default_timeout(20_000)
+        if who is not None:
+            context.add_cookies([{"name": SESSION_COOKIE, "value": self._sessions[who], "url": self._url}])
         return context
 
     @contextmanager
@@ -62,17 +61,6 @@ class People:
             watch = Watch(page)
             yield page
             assert watch.wrong == []
-
-    def _session(self, who: str) -> Any:
-        if who not in self._signed_in:
-            with self.page(None) as page:
-                page.goto(f"{self._url}/")
-                page.get_by_label("Username").fill(who)
-                page.get_by_label("Password").fill(self._password)
-                page.get_by_role("button", name="Sign in").click()
-                expect(page.get_by_role("heading", name="Customers", level=1)).to_be_visible()
-                self._signed_in[who] = page.context.storage_state()
-        return self._signed_in[who]
 
 
 class Frames:

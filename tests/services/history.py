@@ -1,9 +1,10 @@
 """A history to look at: customers with past batches of every outcome in the journal, for screenshots and browser tests.
 
-    seed(site)                  customers, people and past batches; returns the batches' ids by "customer: label"
+    people(site)                customers and people; returns the cookie of a session of each, by the person's name
+    seed(site)                  the same, and past batches; returns the batches' ids by "customer: label"
     seed_open(site)             batches that are open, in each phase. A node that is not there has them, so that no
                                 other takes them up, for ten minutes or until end_open(site)
-    python -m tests.services.history [--open]       the same, in a process with the environment of any site
+    python -m tests.services.history [--people | --open]    the same, in a process with the environment of any site
 
 It is made by ``demo_data`` (sign in as acme_operator, globex_operator, initech_operator, acme_staff or admin, with the
 password ``PASSWORD``) and the rows of ``STORIES``. Acme has seen everything, Globex has a batch that needs attention,
@@ -23,7 +24,8 @@ from coordination.protocol.states import BatchState, BranchState, Decision
 if TYPE_CHECKING:
     from tests.services.site import Site
 
-PASSWORD = "a history to look at"
+PASSWORD = "for the tests"  # as all tests have it: whichever comes first makes the people
+PEOPLE = ("acme_operator", "globex_operator", "initech_operator", "acme_staff", "admin")
 NODE = "load1"
 """The node that has the open batches."""
 DATABASES = ("ledger", "warehouse", "crm")
@@ -105,16 +107,21 @@ OPEN_STORIES = [
 ]  # fmt: skip
 
 
+def people(site: "Site") -> dict[str, str]:
+    """Make who is to look, in the journal of ``site``; the session cookie of each, who is signed in by it."""
+    return _run(site, "--people")
+
+
 def seed(site: "Site") -> dict[str, str]:
     """Put the history into the journal of ``site``, whose services run; the ids of its batches by "customer: label"."""
-    return _seed(site)
+    return _run(site)
 
 
 def seed_open(site: "Site") -> dict[str, str]:
     """Put batches that are open into it, and the node that has them."""
     heard = "INSERT INTO coordination_node VALUES (%s, now(), now() + interval '10 minutes', %s) RETURNING name"
     site.query("default", heard, [NODE, len(OPEN_STORIES)])
-    return _seed(site, "--open")
+    return _run(site, "--open")
 
 
 def end_open(site: "Site") -> None:
@@ -124,11 +131,22 @@ def end_open(site: "Site") -> None:
     site.query("default", "DELETE FROM coordination_node WHERE name = %s RETURNING name", [NODE])
 
 
-def _seed(site: "Site", *args: str) -> dict[str, str]:
+def _run(site: "Site", *args: str) -> dict[str, str]:
     command = [*site.python, "-m", "tests.services.history", *args]
     done = site.run(command, check=True, env={"DEMO_PASSWORD": PASSWORD}, timeout=120)
-    ids: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return ids
+    made: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return made
+
+
+def session_of(person: str) -> str:
+    """Sign a person in; the session's cookie."""
+    from django.conf import settings
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    client = Client()
+    client.force_login(get_user_model().objects.get(username=person))
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
 
 
 def branch_states(story: Story) -> list[BranchState]:
@@ -248,7 +266,7 @@ def _error(kind: str, message: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Seed the site that the environment names, and print the batches' ids as JSON."""
+    """Seed the site that the environment names, and print what was made as JSON."""
     import django
 
     django.setup()
@@ -256,6 +274,9 @@ def main() -> None:
 
     os.environ.setdefault("DEMO_PASSWORD", PASSWORD)
     call_command("demo_data")
+    if "--people" in sys.argv[1:]:
+        print(json.dumps({person: session_of(person) for person in PEOPLE}))
+        return
     stories = OPEN_STORIES if "--open" in sys.argv[1:] else STORIES
     print(json.dumps({f"{story.customer}: {story.label}": store(story) for story in stories}))
 
