@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 
 from coordination.errors import UnknownBatch
 from coordination.journal import queries, requests
@@ -142,7 +142,11 @@ class _Nodes:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + NODE_CHECK_SECONDS
-        missing = not queries.nodes_heard_of()
+        try:
+            missing = not queries.nodes_heard_of()
+        except (OperationalError, InterfaceError):
+            connections[DEFAULT_DB_ALIAS].close()
+            return  # the journal is away for a moment; the next looks at the batch wait for it, or give up
         if missing and not self._missing:
             shown.note(
                 f"Warning: no manager was heard of for {queries.HEARD_SECONDS} s, so nothing will move until one runs "

@@ -18,7 +18,7 @@ from django.db import connections
 from django.utils import timezone
 
 from coordination import plans
-from coordination.journal import requests
+from coordination.journal import queries, requests
 from coordination.management.durations import duration
 from coordination.models import (
     Batch,
@@ -180,6 +180,23 @@ def test_timeouts(run: Callable[..., Ran], later: Callable[..., None]) -> None:
     code, out, err = run("wait_batch", batch.pk, "--timeout", "0.2")
     assert code == 5 and out.startswith("COMMITTING")
     assert "Decided COMMIT, but not carried out everywhere within 0.2 s" in err
+
+
+def test_a_journal_that_is_gone_just_when_nodes_are_looked_for_is_waited_for(
+    run: Callable[..., Ran], later: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+
+    def without_a_connection() -> bool:
+        looks.append(1)
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        raise AssertionError("the connection has not ended")
+
+    monkeypatch.setattr(queries, "nodes_heard_of", without_a_connection)
+    later(ends("ROLLED_BACK", reason="Task 2 of 3 failed"), after=0.3)
+    code, out, _ = run("launch_batch", "acme", "loads")
+    assert code == 3 and "Task 2 of 3 failed" in out and looks
 
 
 def test_keys(run: Callable[..., Ran]) -> None:
