@@ -1,6 +1,5 @@
 """One execution of a branch whose transaction is held open after the vote."""
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,9 @@ from coordination.protocol.messages import MAX_REASON, Failure, cut
 
 from . import marker
 from .base import ResourceError
+from .body import LEAKED, Body
 from .enlisted import Enlisted
 from .failure import failure_of
-from .postgresql_work import LEAKED
 
 if TYPE_CHECKING:
     from .held import HeldResource
@@ -31,12 +30,10 @@ class HeldWork:
         self._engine = resource.engine
         self._wrapper = wrapper
         self._enlisted = Enlisted(wrapper)
+        self._body = Body(self._enlisted)
         self._gid = gid
         self._database = database
         self._parked = self._lost = False
-        self._gate = threading.Lock()
-        """Held while a statement is being interrupted: what comes after the body is never hit."""
-        self._body_ended = self._interrupted = False
 
     @property
     def rows(self) -> int:
@@ -56,27 +53,12 @@ class HeldWork:
 
     def interrupt(self) -> bool:
         """As :meth:`Work.interrupt`."""
-        with self._gate:
-            if self._body_ended:
-                return False
-            self._interrupted = self._enlisted.watch.over = True
-            try:
-                self._engine.interrupt(self._wrapper)
-            except Exception:  # There is nothing to end, or nobody who could be told.
-                return True
-            return True
+        return self._body.interrupt(lambda: self._engine.interrupt(self._wrapper))
 
     def problem(self) -> Failure | None:
         """As :meth:`Work.problem`."""
-        self._end_body()
-        watch = self._enlisted.watch
-        if watch.refused is not None:
-            return failure_of(watch.refused, before="the task went on after this was refused: ")
-        if broken := self._enlisted.broken():
-            return Failure(type="", message=broken)
-        if watch.error is not None:
-            after = self.explain(watch.error)
-            return failure_of(watch.error, before="the task swallowed a database error: ", after=after)
+        if problem := self._body.problem(self.explain):
+            return problem
         try:
             intact = marker.is_there(self._wrapper, self._gid) and not self._resource.seen_by_a_stranger(self._gid)
         except (Error, ResourceError) as error:
@@ -98,7 +80,7 @@ class HeldWork:
 
     def prepare(self) -> tuple[Prepared, Failure | None]:
         """As :meth:`Work.prepare`: check what COMMIT would check, and park the connection."""
-        self._end_body()
+        self._body.end()
         self._enlisted.disarm()
         try:
             self._engine.ended(self._wrapper)
@@ -114,7 +96,7 @@ class HeldWork:
 
     def undo(self) -> None:
         """As :meth:`Work.undo`."""
-        self._end_body()
+        self._body.end()
         self._enlisted.disarm()
         self._lost = not self._resource.roll_back(self._wrapper)
 
@@ -122,9 +104,5 @@ class HeldWork:
         """As :meth:`Work.release`. A parked connection stays where it is."""
         self._enlisted.leave()
         if not self._parked:
-            keep = not (self._lost or self._interrupted or self._enlisted.watch.session_touched)
+            keep = not (self._lost or self._body.interrupted or self._enlisted.watch.session_touched)
             self._resource.give_back(self._wrapper, keep=keep)
-
-    def _end_body(self) -> None:
-        with self._gate:
-            self._body_ended = True

@@ -1,7 +1,5 @@
 """The PostgreSQL side of one execution of a branch."""
 
-import contextlib
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +10,8 @@ from coordination.protocol.holdings import Found
 from coordination.protocol.messages import MAX_REASON, Failure, cut
 
 from . import pq
+from .body import LEAKED, Body
 from .enlisted import Enlisted
-from .failure import failure_of
 
 if TYPE_CHECKING:
     from .postgresql import PostgreSQLResource
@@ -23,10 +21,6 @@ MARK = "coordination.branch"
 """A setting local to the transaction: whatever ends the transaction behind our back takes it along."""
 INTERRUPT_SECONDS = 3.0
 """How long asking the server to cancel a statement may take."""
-LEAKED = (
-    "the task ended its transaction itself, by a COMMIT or ROLLBACK of the driver's or inside a longer statement: "
-    "what it had committed by then STAYS in the database, whatever becomes of the batch"
-)
 
 
 class PostgreSQLWork:
@@ -38,13 +32,11 @@ class PostgreSQLWork:
         self._resource = resource
         self._wrapper = wrapper
         self._enlisted = Enlisted(wrapper)
+        self._body = Body(self._enlisted)
         self._gid = gid
         self._cluster = cluster
         self._pid = 0
         self._lost = False
-        self._gate = threading.Lock()
-        """Held while the server is asked to cancel: what comes after the body waits for that, so is never hit."""
-        self._body_ended = self._interrupted = False
 
     @property
     def rows(self) -> int:
@@ -72,32 +64,16 @@ class PostgreSQLWork:
 
     def interrupt(self) -> bool:
         """As :meth:`Work.interrupt`."""
-        with self._gate:
-            if self._body_ended:
-                return False
-            self._interrupted = self._enlisted.watch.over = True
-            raw: Any = self._wrapper.connection
-            # A server that does not answer, a connection that the body has closed: there is nothing to cancel then.
-            with contextlib.suppress(Exception):
-                raw.cancel_safe(timeout=INTERRUPT_SECONDS)
-            return True
+        return self._body.interrupt(self._cancel)
 
-    def _end_body(self) -> None:
-        with self._gate:
-            self._body_ended = True
+    def _cancel(self) -> None:
+        raw: Any = self._wrapper.connection
+        raw.cancel_safe(timeout=INTERRUPT_SECONDS)
 
     def problem(self) -> Failure | None:
         """As :meth:`Work.problem`. One round trip."""
-        self._end_body()
-        watch = self._enlisted.watch
-        if watch.refused is not None:
-            return failure_of(watch.refused, before="the task went on after this was refused: ")
-        if broken := self._enlisted.broken():
-            return Failure(type="", message=broken)
-        if watch.error is not None:
-            return failure_of(
-                watch.error, before="the task swallowed a database error: ", after=self.explain(watch.error)
-            )
+        if problem := self._body.problem(self.explain):
+            return problem
         try:
             question = f"SELECT current_setting('{MARK}', true), pg_current_xact_id_if_assigned()::text"
             mark, xid = pq.rows(pq.ask(self._wrapper, question))[0]
@@ -123,7 +99,7 @@ class PostgreSQLWork:
 
     def prepare(self) -> tuple[Prepared, Failure | None]:
         """As :meth:`Work.prepare`."""
-        self._end_body()
+        self._body.end()
         self._enlisted.disarm()
         try:
             result = pq.ask(self._wrapper, f"PREPARE TRANSACTION {pq.quoted(self._gid)}")
@@ -143,7 +119,7 @@ class PostgreSQLWork:
 
     def undo(self) -> None:
         """As :meth:`Work.undo`."""
-        self._end_body()
+        self._body.end()
         self._enlisted.disarm()
         if not self._lost and not pq.idle(self._wrapper):
             try:
@@ -159,7 +135,7 @@ class PostgreSQLWork:
         """
         self._resource.locks.forget(self._pid)
         self._enlisted.leave()
-        if self._lost or self._interrupted or self._enlisted.watch.session_touched or not pq.idle(self._wrapper):
+        if self._lost or self._body.interrupted or self._enlisted.watch.session_touched or not pq.idle(self._wrapper):
             self._resource.kept.drop(self._wrapper)
             return
         self._wrapper.set_autocommit(True)

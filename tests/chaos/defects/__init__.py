@@ -34,7 +34,7 @@ def commits_at_once() -> None:
     from coordination.resources.postgresql_work import PostgreSQLWork
 
     def prepare(self: Any) -> Any:
-        self._end_body()
+        self._body.end()
         self._enlisted.disarm()
         pq.ask(self._wrapper, "COMMIT")
         return Prepared.DONE, None
