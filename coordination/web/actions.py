@@ -3,14 +3,10 @@
 import uuid
 from datetime import timedelta
 from typing import cast
-from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from coordination.errors import KeyReused, RequestError
 from coordination.journal import requests
@@ -18,39 +14,32 @@ from coordination.journal.launch import MAX_TEXT, Request, record
 from coordination.journal.wake import wake_nodes
 from coordination.models import Batch
 from coordination.redact import redacted
-from coordination.web.access import batch_for, require_operator
+from coordination.web.access import posted, require_operator
 from coordination.web.batches import show
+from coordination.web.viewing import address_of
 
 
-@require_POST
-def cancel(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
+@posted(require_operator)
+def cancel(request: HttpRequest, batch: Batch) -> HttpResponse:
     """Ask that the batch be rolled back, and show it again: the page says "asked" until the journal has the answer."""
-    if not request.user.is_authenticated:
-        return _sign_in(slug, batch)
-    found = batch_for(request.user, slug, batch)
-    require_operator(request.user, found.customer)
-    requests.cancel(found.pk, by=request.user.get_username(), who=request.user, why=request.POST.get("why", "").strip())
+    requests.cancel(batch.pk, by=request.user.get_username(), who=request.user, why=request.POST.get("why", "").strip())
     async_to_sync(wake_nodes)()
-    return HttpResponseRedirect(address_of(slug, found.pk))
+    return HttpResponseRedirect(address_of(batch.customer.slug, batch.pk))
 
 
-@require_POST
-def relaunch(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
+@posted(require_operator)
+def relaunch(request: HttpRequest, batch: Batch) -> HttpResponse:
     """Launch a batch with the plan, parameters, label and deadline of this one, and show the new one.
 
     The form carries a key, so that one sent twice leads to the same batch. A request that cannot be launched any more
     (the plan has changed) is said on the page of this one.
     """
-    if not request.user.is_authenticated:
-        return _sign_in(slug, batch)
-    found = batch_for(request.user, slug, batch)
-    require_operator(request.user, found.customer)
     try:
-        launched = record(_again(request, found))
+        launched = record(_again(request, batch))
     except (RequestError, KeyReused) as error:
-        return show(request, found, problem=f"Not launched: {redacted(str(error))}", status=400)
+        return show(request, batch, problem=f"Not launched: {redacted(str(error))}", status=400)
     async_to_sync(wake_nodes)()
-    return HttpResponseRedirect(address_of(slug, launched.id))
+    return HttpResponseRedirect(address_of(batch.customer.slug, launched.id))
 
 
 def _again(request: HttpRequest, batch: Batch) -> Request:
@@ -67,13 +56,3 @@ def _again(request: HttpRequest, batch: Batch) -> Request:
         on_rolled_back=batch.on_rolled_back,
         relaunch_of=batch.pk,
     )
-
-
-def address_of(slug: str, batch: UUID) -> str:
-    """The address of the batch's page."""
-    return reverse("coordination:batch", kwargs={"slug": slug, "batch": batch})
-
-
-def _sign_in(slug: str, batch: UUID) -> HttpResponse:
-    """To the page with the form, by way of signing in: what was posted cannot be taken along."""
-    return redirect_to_login(address_of(slug, batch))

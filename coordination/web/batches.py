@@ -31,7 +31,7 @@ from coordination.web.history import history, launched_by
 from coordination.web.problems import problems
 from coordination.web.tasks import detail, listed
 from coordination.web.timeline import timeline
-from coordination.web.viewing import TABS, View, view_of
+from coordination.web.viewing import TABS, View, address_of, view_of
 from coordination.web.words import BATCH_LOOKS
 
 
@@ -65,7 +65,7 @@ def show(request: HttpRequest, found: Batch, *, problem: str = "", status: int =
     update, view = read(found.pk, NOTHING), view_of(request.GET)
     if update is None:
         raise Http404("There is no such batch any more.")
-    head = update.head
+    head, page = update.head, address_of(found.customer.slug, found.pk)
     # The grid needs the script; without it the table's first page stands in its place.
     tab = "table" if view.tab == "grid" else view.tab
     context = {
@@ -88,6 +88,7 @@ def show(request: HttpRequest, found: Batch, *, problem: str = "", status: int =
         "counts": words.counts_for_page(head.counts),
         "failed": any(head.counts.get(LOOKS[state].letter) for state in words.WRONG),
         "view": view,
+        "at": "" if request.path == page else page,  # before links to other views of the page: it may answer a POST
         "tabs": TABS,
         "rendered": tab,
         "task": _task(found, view),
@@ -98,7 +99,7 @@ def show(request: HttpRequest, found: Batch, *, problem: str = "", status: int =
         "max_reason": MAX_REASON,
         "key": f"again-{uuid.uuid4()}",
         "problem": problem,
-        "page_data": json.dumps(_for_script(request, found, head)),
+        "page_data": json.dumps(_for_script(found, head, page)),
         "frame": Picture(update).snap(),
         **_tab(found, tab, view),
     }
@@ -123,10 +124,9 @@ def _task(batch: Batch, view: View) -> dict[str, Any] | None:
     return detail(batch, view.task) if view.task is not None else None
 
 
-def _for_script(request: HttpRequest, batch: Batch, head: Head) -> dict[str, Any]:
+def _for_script(batch: Batch, head: Head, page: str) -> dict[str, Any]:
     """What the script has to know before the first frame; it travels in an attribute."""
     address = {"slug": batch.customer.slug, "batch": batch.pk}
-    page = reverse("coordination:batch", kwargs=address)
     return {
         "batch": str(batch.pk),
         "page": page,
@@ -138,5 +138,5 @@ def _for_script(request: HttpRequest, batch: Batch, head: Head) -> dict[str, Any
         "batchLooks": words.batch_looks_for_script(),
         "phases": PHASES,
         "wrong": "".join(LOOKS[state].letter for state in words.WRONG),
-        "signIn": f"{urlsplit(resolve_url(settings.LOGIN_URL)).path}?next={request.path}",
+        "signIn": f"{urlsplit(resolve_url(settings.LOGIN_URL)).path}?next={page}",
     }

@@ -8,16 +8,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from coordination.errors import NotDecided, NothingUnfinished, NotMixed, RequestKeyReused
 from coordination.journal import requests
@@ -27,9 +25,9 @@ from coordination.journal.wake import wake_nodes
 from coordination.models import Batch, Branch
 from coordination.protocol.messages import MAX_REASON
 from coordination.protocol.states import Decision, Declared
-from coordination.web.access import batch_for, require_approver, require_operator
-from coordination.web.actions import address_of
+from coordination.web.access import of_batch, posted, require_approver, require_operator
 from coordination.web.batches import show
+from coordination.web.viewing import address_of
 
 MOST = 1000
 """Tasks that one form declares; more take several."""
@@ -87,57 +85,48 @@ class Touched:
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @login_required
-def declare(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
+@of_batch(require_approver)
+def declare(request: HttpRequest, batch: Batch) -> HttpResponse:
     """Show which tasks would be declared, and record what is declared of them."""
-    found = batch_for(request.user, slug, batch)
-    require_approver(request.user, found.customer)
     if request.method != "POST":
-        return _page(request, found, DeclareForm(found), request.GET)
-    form = DeclareForm(found, request.POST)
+        return _page(request, batch, DeclareForm(batch), request.GET)
+    form = DeclareForm(batch, request.POST)
     if not form.is_valid():
-        return _page(request, found, form, request.POST, status=400)
+        return _page(request, batch, form, request.POST, status=400)
     given = form.cleaned_data
     try:
         requests.declare(
-            found.pk, Declared(given["fate"]), numbers_in(request.POST.get("tasks", "")),
+            batch.pk, Declared(given["fate"]), numbers_in(request.POST.get("tasks", "")),
             by=request.user.get_username(), who=request.user, why=given["why"], key=_key(request),
         )  # fmt: skip
     except (NotDecided, NothingUnfinished, RequestKeyReused, ValueError) as error:
-        return _page(request, found, form, request.POST, problem=str(error), status=400)
+        return _page(request, batch, form, request.POST, problem=str(error), status=400)
     async_to_sync(wake_nodes)()
-    return HttpResponseRedirect(address_of(slug, found.pk))
+    return HttpResponseRedirect(address_of(batch.customer.slug, batch.pk))
 
 
-@require_POST
-def retry(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
+@posted(require_operator)
+def retry(request: HttpRequest, batch: Batch) -> HttpResponse:
     """Have the databases of a decided batch asked again now."""
-    if not request.user.is_authenticated:
-        return redirect_to_login(address_of(slug, batch))
-    found = batch_for(request.user, slug, batch)
-    require_operator(request.user, found.customer)
     try:
-        requests.retry(found.pk, by=request.user.get_username(), who=request.user)
+        requests.retry(batch.pk, by=request.user.get_username(), who=request.user)
     except NotDecided as error:
-        return show(request, found, problem=str(error), status=400)
+        return show(request, batch, problem=str(error), status=400)
     async_to_sync(wake_nodes)()
-    return HttpResponseRedirect(address_of(slug, found.pk))
+    return HttpResponseRedirect(address_of(batch.customer.slug, batch.pk))
 
 
-@require_POST
-def settle(request: HttpRequest, slug: str, batch: UUID) -> HttpResponse:
+@posted(require_approver)
+def settle(request: HttpRequest, batch: Batch) -> HttpResponse:
     """Record that what a mixed batch left behind has been put right, and how."""
-    if not request.user.is_authenticated:
-        return redirect_to_login(address_of(slug, batch))
-    found = batch_for(request.user, slug, batch)
-    require_approver(request.user, found.customer)
     why = request.POST.get("why", "").strip()
     if not why:
-        return show(request, found, problem="Say what was put right, and how.", status=400)
+        return show(request, batch, problem="Say what was put right, and how.", status=400)
     try:
-        requests.settle(found.pk, by=request.user.get_username(), who=request.user, why=why, key=_key(request))
+        requests.settle(batch.pk, by=request.user.get_username(), who=request.user, why=why, key=_key(request))
     except (NotMixed, RequestKeyReused) as error:
-        return show(request, found, problem=str(error), status=400)
-    return HttpResponseRedirect(address_of(slug, found.pk))
+        return show(request, batch, problem=str(error), status=400)
+    return HttpResponseRedirect(address_of(batch.customer.slug, batch.pk))
 
 
 def _key(request: HttpRequest) -> str | None:

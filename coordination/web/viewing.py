@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
+
+from django.urls import reverse
 
 from coordination.protocol.states import BranchState
 
@@ -31,6 +34,11 @@ class View:
     def state_name(self) -> str:
         """The state as addresses say it."""
         return self.state.value.lower() if self.state else ""
+
+
+def address_of(slug: str, batch: UUID) -> str:
+    """The address of the batch's page."""
+    return reverse("coordination:batch", kwargs={"slug": slug, "batch": batch})
 
 
 def view_of(query: Mapping[str, str]) -> View:

@@ -117,6 +117,23 @@ def test_declaring_what_became_of_tasks(running: Site, people: People, open_ids:
     assert kept == [("rolled_back", [40, 41, 42], "Its disk is gone", "admin")]
 
 
+def test_a_refusal_is_said_on_the_page_of_the_batch(running: Site, people: People, ids: dict[str, str]) -> None:
+    """Whoever loads it again or sends its address to a colleague gets that page."""
+    with people.page("admin") as page:
+        place = next(place for place in pages(ids) if place.name == "batch-settle")
+        visit(page, running, place)
+        page.get_by_label("What was put right, and how").fill(" ")
+        page.get_by_role("button", name="Mark as put right").click()
+        expect(page.get_by_role("alert")).to_have_text("Say what was put right, and how.")
+        page.get_by_label("Tasks by state").get_by_role("link", name="Committed").click()
+        expect(page).to_have_url(f"{running.public_url}{place.path}?state=committed")
+        page.get_by_role("link", name="Journal", exact=True).click()
+        expect(page.get_by_label("Journal")).to_contain_text("Launched by")
+        page.reload()
+        expect(page).to_have_url(f"{running.public_url}{place.path}?state=committed&tab=journal")
+        expect(page.get_by_text("Say what was put right")).to_have_count(0)
+
+
 def test_every_page_of_the_admin_is_accessible(running: Site, people: People, ids: dict[str, str]) -> None:
     wrong = walk(running, people, admin_pages(ids))
     assert not wrong, "\n".join(wrong)

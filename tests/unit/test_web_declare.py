@@ -148,3 +148,21 @@ def test_marked_as_put_right() -> None:
     page: Any = client.get(f"/c/acme/b/{mixed.pk}/").content.decode()
     assert "by approver" in text(page) and "Row 7 added" in page and 'id="settle"' not in page
     assert client.post(address(batch("acme"), "settle"), {"why": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize("what, form", [("retry", {}), ("settle", {"why": " "}), ("relaunch", {"key": "k"})])
+def test_a_refusal_is_answered_with_links_that_lead_to_the_page(what: str, form: dict[str, str]) -> None:
+    """Where it was posted nothing can be got from."""
+    made = batch("acme", "MIXED" if what == "settle" else "ACTIVE", label="Quarter", plan="gone")
+    for number in range(1, 4):
+        Branch.objects.create(batch=made, number=number, task="load", name="load", database="crm", alias="demo_crm")
+    client, here = member(made, Role.APPROVER), f"/c/acme/b/{made.pk}/"
+    answer = client.post(address(made, what), form)
+    page = answer.content.decode()
+    links = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]*[?][^"]*)"', page) if "/new/" not in link]
+    assert answer.status_code == 400 and f"next={here}&" in page
+    assert f"{here}?tab=errors" in links and f"{here}?task=2" in links and f"{here}?tab=table&sort=-number" in links
+    assert f'<form class="tools" method="get" action="{here}"' in page
+    assert {client.get(link).status_code for link in links} == {200}
+    seen = client.get(here).content.decode()
+    assert f'href="{here}?' not in seen and 'href="?tab=errors"' in seen

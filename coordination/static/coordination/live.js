@@ -32,6 +32,8 @@ const grid = new Grid(byId("grid"), {
   wrong: page.wrong,
   on: { point: readOut, open: (number) => address.change({ task: String(number) }) },
 });
+// What was posted is answered at an address that nothing can be got from.
+if (location.pathname !== page.page) history.replaceState(null, "", page.page);
 const address = new Address(root, show);
 
 // --- what is looked at ---------------------------------------------------------------------------------------------
