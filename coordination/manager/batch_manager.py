@@ -34,11 +34,12 @@ from coordination.protocol.effects import (
 )
 from coordination.protocol.encoding import MessageError, encode
 from coordination.protocol.journal_rules import ANSWER_SECONDS, repeat_delay
-from coordination.protocol.messages import MAX_REASON, Decided, cut
-from coordination.protocol.states import BATCH_ENDED, BatchState, Declared
+from coordination.protocol.messages import Decided
+from coordination.protocol.states import BATCH_ENDED, BatchState
 from coordination.protocol.stored import WriteResult
 
 from .admission import Admitted, Applicant, Never, Waits
+from .asked import tell
 from .dispatch import Dispatcher
 from .outside import LOOK_SECONDS, Outside
 from .strays import is_over, read, set_aside
@@ -59,8 +60,9 @@ Notify = Callable[[UUID], Awaitable[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a node lends to each of its managers."""
+    """What a node lends to each of its managers, and its name."""
 
+    node: str
     bus: NodeBus
     journal: JournalPool
     dispatcher: Dispatcher
@@ -133,25 +135,10 @@ class BatchManager:
         if asked.id in self._requests or not hasattr(self, "_core"):
             return
         self._requests.add(asked.id)
-        why = f": {asked.why}" if asked.why else ""
-        match asked.action:
-            case OperatorRequest.Action.CANCEL:
-                self._core.cancel(asked.id, f"Cancelled by {asked.by}{why}")
-            case OperatorRequest.Action.RETRY:
-                self._core.ask_again(asked.id)
-                self._repeats = 0
-                self._at(repeat_delay(0), self._repeat)
-            case OperatorRequest.Action.DECLARE:
-                try:
-                    fate = Declared(asked.fate)
-                except ValueError:
-                    self._core.answer(asked.id, f"Refused: this node does not know the fate {asked.fate!r}")
-                    self._wake.set()
-                    return
-                how = cut(f"Declared {fate.words} by {asked.by}{why}", MAX_REASON)
-                self._core.declare(asked.id, asked.tasks, fate, how)
-            case _:
-                logger.error("Batch %s: this node is too old to know what %r means", asked.batch, asked.action)
+        tell(self._core, asked, node=self._around.node)
+        if asked.action == OperatorRequest.Action.RETRY:
+            self._repeats = 0
+            self._at(repeat_delay(0), self._repeat)
         self._wake.set()
 
     # --- the loop -----------------------------------------------------------------------------------------------

@@ -61,8 +61,8 @@ class Node:
         self._outside = Outside(self._bus, self._dispatcher)
         self._watch = GenerationWatch(self._journal, lambda: bool(self._managed))
         self._around = Surroundings(
-            bus=self._bus, journal=self._journal, dispatcher=self._dispatcher, waiting_room=self._waiting_room,
-            notify=notify, process_lives=self._process_lives, outside=self._outside,
+            node=self.name, bus=self._bus, journal=self._journal, dispatcher=self._dispatcher,
+            waiting_room=self._waiting_room, notify=notify, process_lives=self._process_lives, outside=self._outside,
         )  # fmt: skip
 
     def wake(self) -> None:

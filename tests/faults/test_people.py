@@ -109,6 +109,11 @@ def test_what_nobody_can_know_any_more_waits_for_a_persons_word(
     listed = site.manage("unresolved", env=soon)
     assert listed.returncode == 1
     assert f"UNRESOLVED  {batch}" in listed.stdout and f"task {CRM} (database crm) is not finished" in listed.stdout
+    new = "INSERT INTO coordination_operatorrequest (batch_id, action, by, why, result, asked) VALUES (%s, 'divide', "
+    ask = site.value("default", new + "'a newer site', '', '', now()) RETURNING id", [batch])
+    answer = f"SELECT result FROM coordination_operatorrequest WHERE id = {ask} AND handled IS NOT NULL"
+    site.wait_until(lambda: site.query("default", answer), 20, what="the answer to what this node does not know")
+    assert "does not know 'divide'; upgrade it" in site.value("default", answer)
     assert field(site, batch, "state") == "COMMITTING", "nobody has guessed"
 
     node.stop()  # what is asked while no manager runs is carried out by the next

@@ -1,12 +1,11 @@
 """Rule 10 of the protocol: what a person declares of tasks whose database is gone for good."""
 
-import asyncio
 import uuid
 
 import pytest
 
 from coordination.journal.claims import Asked
-from coordination.manager.batch_manager import BatchManager
+from coordination.manager.asked import tell
 from coordination.protocol.effects import Ended, Recover
 from coordination.protocol.messages import Order
 from coordination.protocol.states import BatchState, BranchState, Declared, Outcome
@@ -125,10 +124,11 @@ def test_asking_again_before_the_decision_asks_nothing() -> None:
     assert batch.told == []
 
 
-def test_a_fate_that_this_node_does_not_know_is_refused_and_the_batch_goes_on() -> None:
+@pytest.mark.parametrize("action, fate", [("declare", "eaten"), ("eat", "")])
+def test_what_a_node_does_not_know_is_refused_and_the_batch_goes_on(action: str, fate: str) -> None:
     batch = committing(1)
-    manager = BatchManager.__new__(BatchManager)
-    manager._core, manager._requests, manager._wake = batch.core, set(), asyncio.Event()
-    manager.ask(Asked(id=5, batch=uuid.uuid4(), action="declare", by="olga", why="", fate="eaten", tasks=(1,)))
-    assert batch.stores().requests == {5: "Refused: this node does not know the fate 'eaten'"}
+    asked = Asked(id=5, batch=uuid.uuid4(), action=action, by="olga", why="", fate=fate, tasks=(1,))
+    tell(batch.core, asked, node="host-1")
+    refused = f"Refused: node host-1 does not know {fate or action!r}; upgrade it, then ask again"
+    assert batch.stores().requests == {5: refused}
     assert batch.core.state is BatchState.COMMITTING
