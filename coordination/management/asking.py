@@ -11,6 +11,7 @@ from coordination.journal.wake import wake_nodes
 from coordination.management.base import Command, Exit, Failed, length_of_time
 from coordination.management.hosting import Host, hosting
 from coordination.models import OperatorRequest
+from coordination.redact import redacted
 
 
 class AskingCommand(Command):
@@ -30,13 +31,13 @@ class AskingCommand(Command):
         )
 
     def answer(self, request: OperatorRequest, *, no_wait: bool, timeout: timedelta) -> str:
-        """What came of ``request``, in words; "Asked" if that is not waited for."""
+        """What came of ``request``, in words without passwords; "Asked" if that is not waited for."""
         async_to_sync(wake_nodes)()
         if no_wait and request.handled is None:
             return "Asked"
         with hosting() as host:
             self._wait(request, host, time.monotonic() + timeout.total_seconds())
-        return request.result
+        return str(redacted(request.result))
 
     def _wait(self, request: OperatorRequest, host: Host, until: float) -> None:
         """Until the request is handled, and where this process is what handles it, until the batch has ended."""

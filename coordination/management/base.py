@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from coordination.errors import CoordinationError, JournalUnreachable, KeyReused
 from coordination.management.durations import duration
+from coordination.redact import redacted
 
 
 class Exit(IntEnum):
@@ -31,7 +32,7 @@ class Failed(CommandError):
     """Ends the command with an exit code and one line on stderr; ``said``: the command has said it already."""
 
     def __init__(self, exit: Exit, text: object, *, said: bool = False) -> None:
-        super().__init__(" ".join(str(text).split()), returncode=int(exit))
+        super().__init__(_line(text), returncode=int(exit))
         self.said = said
 
 
@@ -40,7 +41,7 @@ class _Parser(CommandParser):
 
     def error(self, message: str) -> NoReturn:
         if self.called_from_command_line:
-            self.exit(Exit.WRONG_REQUEST, f"{self.prog}: {message} (--help says how it is used)\n")
+            self.exit(Exit.WRONG_REQUEST, f"{self.prog}: {_line(message)} (--help says how it is used)\n")
         raise Failed(Exit.WRONG_REQUEST, message)
 
 
@@ -72,7 +73,7 @@ class Command(BaseCommand):
             if options["traceback"]:
                 raise
             if not (isinstance(error, Failed) and error.said):
-                sys.stderr.write(" ".join(str(error).split()) + "\n")
+                sys.stderr.write(_line(error) + "\n")
             # Django's own errors, such as a failed system check, mean that nothing was done.
             sys.exit(error.returncode if isinstance(error, Failed) else Exit.WRONG_REQUEST)
         except KeyboardInterrupt:
@@ -100,6 +101,11 @@ class Command(BaseCommand):
 
     def _unreachable(self, error: JournalUnreachable) -> Failed:
         return Failed(Exit.JOURNAL_UNREACHABLE, f"{error} {self.remedy}")
+
+
+def _line(text: object) -> str:
+    """``text`` on one line, without passwords: it ends in the logs of cron and CI."""
+    return str(redacted(" ".join(str(text).split())))
 
 
 def length_of_time(text: str) -> Any:

@@ -347,6 +347,35 @@ def test_passwords_are_not_printed(run: Callable[..., Ran], batch: Batch, args: 
     assert "s3cret" not in out + err and "postgres://ana:••••••@db/x" in out
 
 
+URL = "postgres://ana:s3cret@db/x"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("launch_batch", "acme", URL), ("launch_batch", "acme", "loads", f"--database={URL}"), ("show_batch", URL)],
+)
+def test_errors_name_no_passwords(run: Callable[..., Ran], args: list[str]) -> None:
+    code, out, err = run(*args)
+    assert code == 2 and "postgres://ana:••••••@db/x" in err and "s3cret" not in out + err
+
+
+@pytest.mark.parametrize("result", ["Cancelled", "Too late", "Declared"])
+@pytest.mark.parametrize("command", [("cancel_batch",), ("resolve_batch", "--retry")])
+def test_answers_name_no_passwords(
+    run: Callable[..., Ran], later: Callable[..., None], batch: Batch, command: list[str], result: str
+) -> None:
+    def manager(batch: Batch) -> None:
+        until = time.monotonic() + 20
+        while not OperatorRequest.objects.update(handled=timezone.now(), result=f"{result}: {URL}"):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    Batch.objects.filter(pk=batch.pk).update(decision="COMMIT")
+    later(manager)
+    _, out, err = run(command[0], batch.pk, *command[1:])
+    assert f"{result}: postgres://ana:••••••@db/x" in out + err and "s3cret" not in out + err
+
+
 def test_cancel_batch(run: Callable[..., Ran], later: Callable[..., None], batch: Batch) -> None:
     def manager(batch: Batch) -> None:
         until = time.monotonic() + 20
