@@ -4,10 +4,11 @@
 read is kept in `Environment.unreadable`, and `checks.py` says what to do about it.
 """
 
+import contextlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import environ
 from orchestrator_site.home import DATABASES, database
 
 SERVICES = ("AMQP_URL", "DATABASE_URL", "REDIS_URL")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 TRUE = {"1", "true", "yes", "on"}
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 8000
@@ -83,87 +85,104 @@ class Environment:
         return urlsplit(self.public_url).scheme == "https"
 
 
+class _Variables:
+    """The variables, and what is wrong with those that cannot be read."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.unreadable: dict[str, str] = {}
+
+    def text(self, name: str, default: str = "") -> str:
+        """`default` if it is empty as well."""
+        return self._variables.get(name, "").strip() or default
+
+    def several(self, name: str, default: str = "") -> tuple[str, ...]:
+        """What is between its commas; `default` only if it is not there."""
+        return tuple(part.strip() for part in self._variables.get(name, default).split(",") if part.strip())
+
+    def port(self) -> int:
+        text = self.text("PORT", str(DEFAULT_PORT))
+        if re.fullmatch(r"\d{1,5}", text) and 0 < int(text) < 65536:
+            return int(text)
+        self.unreadable["PORT"] = "it must be a number from 1 to 65535"
+        return DEFAULT_PORT
+
+    def seconds(self, name: str, default: float) -> float:
+        text = self.text(name, str(default))
+        if re.fullmatch(r"\d{1,6}(\.\d+)?", text):
+            return float(text)
+        self.unreadable[name] = "it must be a number of seconds"
+        return default
+
+    def count(self, name: str, default: int) -> int:
+        text = self.text(name, str(default))
+        if re.fullmatch(r"\d{1,6}", text) and int(text):
+            return int(text)
+        self.unreadable[name] = "it must be a whole number from 1 to 999999"
+        return default
+
+    def log_level(self) -> str:
+        level = self.text("LOG_LEVEL", "INFO").upper()
+        if level in LOG_LEVELS:
+            return level
+        self.unreadable["LOG_LEVEL"] = f"it must be one of {', '.join(LOG_LEVELS)}"
+        return "INFO"
+
+    def public_url(self, default: str) -> str:
+        url = self.text("PUBLIC_URL", default).rstrip("/")
+        with contextlib.suppress(ValueError):  # such as of half an address of IPv6
+            if urlsplit(url).scheme in {"http", "https"} and urlsplit(url).hostname:
+                return url
+        self.unreadable["PUBLIC_URL"] = "it must be the address people use, such as https://batches.example.com"
+        return default
+
+
 def read(variables: Mapping[str, str] = os.environ) -> Environment:
     """Parse `variables`; never raises."""
-    unreadable: dict[str, str] = {}
-
-    def text(name: str, default: str = "") -> str:
-        return variables.get(name, "").strip() or default
-
-    def several(name: str, default: str = "") -> tuple[str, ...]:
-        return tuple(part.strip() for part in variables.get(name, default).split(",") if part.strip())
-
-    embedded = not any(text(name) for name in SERVICES)
-    port = _port(text("PORT", str(DEFAULT_PORT)), unreadable) if embedded else DEFAULT_PORT
-    default_url = f"http://127.0.0.1:{port}" if embedded else "http://localhost:8000"
-    public_url = text("PUBLIC_URL", default_url).rstrip("/")
-    if urlsplit(public_url).scheme not in {"http", "https"} or not urlsplit(public_url).hostname:
-        unreadable["PUBLIC_URL"] = "it must be the address people use, such as https://batches.example.com"
-        public_url = default_url
+    said = _Variables(variables)
+    embedded = not any(said.text(name) for name in SERVICES)
+    port = said.port() if embedded else DEFAULT_PORT
+    public_url = said.public_url(f"http://127.0.0.1:{port}" if embedded else "http://localhost:8000")
     local = ("localhost", "127.0.0.1", "[::1]")
-    hosts = several("ALLOWED_HOSTS") or tuple(dict.fromkeys((urlsplit(public_url).hostname or "localhost", *local)))
-
-    home = Path(os.path.abspath(os.path.expanduser(text("ORCHESTRATOR_HOME", str(PROJECT / "var")))))
-    journal: DatabaseConfig = {}
-    targets, held = _targets(text("TARGET_DATABASES"), unreadable)
+    everywhere = tuple(dict.fromkeys((urlsplit(public_url).hostname or "localhost", *local)))
+    home = Path(os.path.abspath(os.path.expanduser(said.text("ORCHESTRATOR_HOME", str(PROJECT / "var")))))
+    targets, held = _targets(said.text("TARGET_DATABASES"), said.unreadable)
     if embedded:
-        journal, targets = _databases_of(home, targets, unreadable)
-    elif url := text("DATABASE_URL"):
-        journal = _database("DATABASE_URL", url, unreadable)
-        if journal and journal["ENGINE"] != "django.db.backends.postgresql":
-            unreadable["DATABASE_URL"] = "the journal needs PostgreSQL, as postgresql://user:password@host:5432/name"
-
-    level = text("LOG_LEVEL", "INFO").upper()
-    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        unreadable["LOG_LEVEL"] = "it must be one of DEBUG, INFO, WARNING, ERROR"
-        level = "INFO"
-
+        journal, targets = _databases_of(home, targets, said.unreadable)
+    else:
+        journal = _journal(said.text("DATABASE_URL"), said.unreadable)
     return Environment(
-        amqp_url=text("AMQP_URL"),
-        database_url=text("DATABASE_URL"),
-        redis_url=text("REDIS_URL"),
-        secret_key=text("SECRET_KEY"),
-        installation=text("COORDINATION_INSTALLATION"),
-        debug=text("DEBUG", "0").lower() in TRUE,
+        amqp_url=said.text("AMQP_URL"),
+        database_url=said.text("DATABASE_URL"),
+        redis_url=said.text("REDIS_URL"),
+        secret_key=said.text("SECRET_KEY"),
+        installation=said.text("COORDINATION_INSTALLATION"),
+        debug=said.text("DEBUG", "0").lower() in TRUE,
         public_url=public_url,
-        allowed_hosts=hosts,
-        csrf_trusted_origins=several("CSRF_TRUSTED_ORIGINS"),
-        apps=several("COORDINATION_APPS", "demo"),
-        alert_url=text("COORDINATION_ALERT_URL"),
-        unresolved_seconds=_seconds("COORDINATION_UNRESOLVED_SECONDS", text, 60.0, unreadable),
+        allowed_hosts=said.several("ALLOWED_HOSTS") or everywhere,
+        csrf_trusted_origins=said.several("CSRF_TRUSTED_ORIGINS"),
+        apps=said.several("COORDINATION_APPS", "demo"),
+        alert_url=said.text("COORDINATION_ALERT_URL"),
+        unresolved_seconds=said.seconds("COORDINATION_UNRESOLVED_SECONDS", 60.0),
         home=home,
         port=port,
-        result_backend=text("CELERY_RESULT_BACKEND", "django-db"),
-        log_level=level,
+        result_backend=said.text("CELERY_RESULT_BACKEND", "django-db"),
+        log_level=said.log_level(),
         journal=journal,
         targets=targets,
         held=held,
-        hold_limit=_count("COORDINATION_HOLD_LIMIT", text("COORDINATION_HOLD_LIMIT", "60"), unreadable),
-        max_held=_count("COORDINATION_MAX_HELD", text("COORDINATION_MAX_HELD", "20"), unreadable),
-        unreadable=unreadable,
+        hold_limit=said.count("COORDINATION_HOLD_LIMIT", 60),
+        max_held=said.count("COORDINATION_MAX_HELD", 20),
+        unreadable=said.unreadable,
     )
 
 
-def _port(text: str, unreadable: dict[str, str]) -> int:
-    if re.fullmatch(r"\d{1,5}", text) and 0 < int(text) < 65536:
-        return int(text)
-    unreadable["PORT"] = "it must be a number from 1 to 65535"
-    return DEFAULT_PORT
-
-
-def _seconds(name: str, text: Callable[[str], str], default: float, unreadable: dict[str, str]) -> float:
-    if re.fullmatch(r"\d{1,6}(\.\d+)?", text(name)):
-        return float(text(name))
-    if text(name):
-        unreadable[name] = "it must be a number of seconds"
-    return default
-
-
-def _count(name: str, text: str, unreadable: dict[str, str]) -> int:
-    if re.fullmatch(r"\d{1,6}", text) and int(text):
-        return int(text)
-    unreadable[name] = "it must be a whole number from 1 to 999999"
-    return 1
+def _journal(url: str, unreadable: dict[str, str]) -> DatabaseConfig:
+    """The database of the journal; empty, and noted, if it cannot be read."""
+    journal = _database("DATABASE_URL", url, unreadable) if url else {}
+    if journal and journal["ENGINE"] != "django.db.backends.postgresql":
+        unreadable["DATABASE_URL"] = "the journal needs PostgreSQL, as postgresql://user:password@host:5432/name"
+    return journal
 
 
 def _databases_of(

@@ -86,6 +86,7 @@ def test_web_and_worker_of_nothing_refuse_to_start(settings) -> None:
         ({"DATABASE_URL": "nonsense s3cret"}, "E002"),
         ({"DATABASE_URL": "mysql://app:s3cret@h/x"}, "E002"),
         ({"PUBLIC_URL": "batches.example.com"}, "E002"),
+        ({"PUBLIC_URL": "http://[batches.example.com"}, "E002"),
         ({"LOG_LEVEL": "LOUD"}, "E002"),
     ],
 )
