@@ -1,24 +1,22 @@
-"""The driver of one coordinator: takes votes in, carries effects out, keeps the time.
+"""The driver of one coordinator: carries effects out, keeps the time.
 
-One loop a batch. Deliveries go into the core as they come; the loop carries out what the core asks for and stores
+One loop a batch. What is heard goes into the core as it comes; the loop carries out what the core asks for and stores
 what it wants stored, one write at a time: at once if that is urgent, else ``FLUSH_SECONDS`` after the first change.
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from functools import partial
 from time import monotonic
-from uuid import UUID
 
 from coordination import crashpoints
-from coordination.bus.port import BatchChannel, BusError, Delivery, NodeBus, QueueLost
+from coordination.bus.port import BusError, Delivery
 from coordination.crashpoints import Point
 from coordination.journal import claims, writer
 from coordination.journal.claims import Asked, Claim, Loaded
-from coordination.journal.pool import JournalError, JournalPool
+from coordination.journal.pool import JournalError
 from coordination.models import OperatorRequest
 from coordination.protocol.coordinator import Coordinator
 from coordination.protocol.effects import (
@@ -32,7 +30,7 @@ from coordination.protocol.effects import (
     Tell,
     TellAll,
 )
-from coordination.protocol.encoding import MessageError, encode
+from coordination.protocol.encoding import encode
 from coordination.protocol.journal_rules import ANSWER_SECONDS, repeat_delay
 from coordination.protocol.messages import Decided
 from coordination.protocol.states import BATCH_ENDED, BatchState
@@ -40,36 +38,18 @@ from coordination.protocol.stored import WriteResult
 
 from .admission import Admitted, Applicant, Never, Waits
 from .asked import tell
-from .dispatch import Dispatcher
-from .outside import LOOK_SECONDS, Outside
-from .strays import is_over, read, set_aside
-from .waiting_room import WaitingRoom
+from .batch_queue import BatchQueue
+from .processes import Processes
+from .surroundings import Surroundings
+from .timers import Timers
+from .waiting_for import WaitingFor
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.05
-SILENT_SECONDS = 5.0
-"""A process not heard from for so long is asked after: does its mailbox still have a reader?"""
 SAY_SECONDS = 2.0
 """Between two changes of the words that say for what a batch waits."""
 RETRY_SECONDS = 1.0
-
-Notify = Callable[[UUID], Awaitable[None]]
-"""Tells screens that a batch has changed; may lose it, never raises."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What a node lends to each of its managers, and its name."""
-
-    node: str
-    bus: NodeBus
-    journal: JournalPool
-    dispatcher: Dispatcher
-    waiting_room: WaitingRoom
-    notify: Notify
-    process_lives: Callable[[str], Awaitable[bool]]
-    outside: Outside
 
 
 class BatchManager:
@@ -80,18 +60,12 @@ class BatchManager:
         self.ended = False
         self._around = around
         self._wake = asyncio.Event()
-        self._channel: BatchChannel | None = None
-        self._heard: dict[str, float] = {}
         self._dispatches: asyncio.Queue[Dispatch] = asyncio.Queue()
         self._requests: set[int] = set()
-        self._timers: dict[Callable[[], None], float] = {}
+        self._timers = Timers()
         self._flush_at: float | None = None
         self._repeats = 0
         self._over = False
-        self._asking_from = 0.0
-        self._consuming = asyncio.Event()
-        self._losses = 0
-        self._setting_aside: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Manage the batch. Returns when it has ended (``ended``) or must be claimed again; logs why."""
@@ -103,22 +77,22 @@ class BatchManager:
             return
         if loaded is None:
             return
-        self._core = Coordinator(loaded.snapshot)
+        core = self._core = Coordinator(loaded.snapshot)
+        processes = Processes(core, self._around.process_lives, self._wake.set)
+        self._waiting_for = WaitingFor(self.claim, core, self._around)
+        self._queue = BatchQueue(
+            self.claim, core, self._around, processes=processes, waiting_for=self._waiting_for, wake=self._wake.set
+        )
         self._deadline = loaded.deadline or 0.0
-        self._queue, self._created, self._admitted = loaded.queue, loaded.created, loaded.admitted
+        self._workers, self._created, self._admitted = loaded.queue, loaded.created, loaded.admitted
         self._set_times(loaded)
         for asked in requests:  # Before anything is sent: it may be that nothing should be.
             self.ask(asked)
-        tasks = [
-            asyncio.create_task(work)
-            for work in (
-                self._admit(),
-                self._consume(),
-                self._dispatching(),
-                self._look_after_processes(),
-                self._say_what_is_missing(),
-            )
-        ]
+        works = (
+            self._admit(), self._consume(), self._dispatching(), processes.look_after(),
+            self._waiting_for.follow(loaded.queue),
+        )  # fmt: skip
+        tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
             task.add_done_callback(self._side_ended)
         try:
@@ -127,8 +101,7 @@ class BatchManager:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self._channel is not None:
-                await self._channel.close()
+            await self._queue.close()
 
     def ask(self, asked: Asked) -> None:
         """A person asks something of the batch; the answer is stored with what it leads to."""
@@ -138,7 +111,7 @@ class BatchManager:
         tell(self._core, asked, node=self._around.node)
         if asked.action == OperatorRequest.Action.RETRY:
             self._repeats = 0
-            self._at(repeat_delay(0), self._repeat)
+            self._timers.set(self._repeat, repeat_delay(0))
         self._wake.set()
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -150,7 +123,7 @@ class BatchManager:
             if self._over or await self._write():
                 continue
             await self._sleep()
-            self._run_timers()
+            self._timers.run()
 
     async def _write(self) -> bool:
         """Store what the core wants stored, if it is time; True if something was."""
@@ -185,35 +158,26 @@ class BatchManager:
         if write.decision is not None and result is WriteResult.STORED:
             crashpoints.reach(Point.DECIDED)
             logger.info("Batch %s decided %s: %s", self.claim.batch, write.decision, write.reason)
-            self._at(repeat_delay(0), self._repeat)
+            self._timers.set(self._repeat, repeat_delay(0))
         await self._around.notify(self.claim.batch)
         return True
 
     async def _sleep(self) -> None:
-        until = [*self._timers.values(), *([self._flush_at] if self._flush_at else [])]
-        timeout = max(min(until) - monotonic(), 0) if until else None
+        until = min((at for at in (self._timers.next, self._flush_at) if at is not None), default=None)
+        timeout = max(until - monotonic(), 0) if until is not None else None
         try:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
         except TimeoutError:
             return
 
-    def _at(self, seconds: float, timer: Callable[[], None]) -> None:
-        self._timers[timer] = monotonic() + seconds
-
-    def _run_timers(self) -> None:
-        now = monotonic()
-        for timer in [t for t, at in self._timers.items() if at <= now]:
-            del self._timers[timer]
-            timer()
-
     def _set_times(self, loaded: Loaded) -> None:
         if loaded.snapshot.decision is not None:
-            self._at(repeat_delay(0), self._repeat)
+            self._timers.set(self._repeat, repeat_delay(0))
         elif loaded.deadline_in is not None:
-            self._at(max(loaded.deadline_in, 0), self._core.deadline_passed)
+            self._timers.set(self._core.deadline_passed, max(loaded.deadline_in, 0))
         else:
-            self._at(max(loaded.start_in, 0), self._start_by_passed)
+            self._timers.set(self._start_by_passed, max(loaded.start_in, 0))
 
     def _start_by_passed(self) -> None:
         if self._core.state is BatchState.PENDING:
@@ -223,7 +187,7 @@ class BatchManager:
         if self._core.unfinished:
             self._core.repeat()
             self._repeats += 1
-            self._at(repeat_delay(self._repeats), self._repeat)
+            self._timers.set(self._repeat, repeat_delay(self._repeats))
 
     # --- effects ------------------------------------------------------------------------------------------------
 
@@ -243,10 +207,9 @@ class BatchManager:
                 case Dispatch():
                     self._dispatches.put_nowait(effect)
                 case AwaitHolders():
-                    self._at(ANSWER_SECONDS, self._core.holders_silent)
+                    self._timers.set(self._core.holders_silent, ANSWER_SECONDS)
                 case StepDown():
-                    logger.warning("Batch %s is dropped here: %s", self.claim.batch, effect.why)
-                    self._over = True
+                    self._drop(effect.why)
                 case Ended():
                     self.ended = self._over = True
         if sends:
@@ -267,113 +230,12 @@ class BatchManager:
         if isinstance(effect.message, Decided):
             crashpoints.reach(Point.TOLD_ONE)
 
-    # --- taking messages in -------------------------------------------------------------------------------------
-
-    def _on_delivery(self, delivery: Delivery) -> None:
-        try:
-            message = read(delivery.body)
-            if message.batch != self.claim.batch:
-                raise MessageError(f"it speaks of batch {message.batch}, in the queue of {self.claim.batch}")
-        except MessageError as error:
-            self._poison(delivery, str(error))
-            return
-        self._heard[message.process] = monotonic()
-        self._core.receive(message, delivery)
-        self._wake.set()
-
-    def _poison(self, delivery: Delivery, why: str) -> None:
-        task = asyncio.create_task(set_aside(delivery, why, self._around.bus))
-        self._setting_aside.add(task)
-        task.add_done_callback(self._set_aside)
-
-    def _set_aside(self, task: "asyncio.Task[None]") -> None:
-        self._setting_aside.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.info("Batch %s: poison could not be set aside, it comes again: %s", self.claim.batch, error)
-
-    def _on_lost(self, lost: QueueLost) -> None:
-        self._channel = None
-        self._losses += 1
+    # --- what runs beside the loop ------------------------------------------------------------------------------
 
     async def _consume(self) -> None:
-        """Keep the batch's queue consumed; after a takeover or a loss ask, wait for answers, dispatch again."""
-        fresh = self._core.state is BatchState.PENDING
-        seen = 0
-        while not self._over:
-            if self._channel is None:
-                losses = self._losses
-                try:
-                    if not await self._around.journal.run(claims.still_ours, self.claim):
-                        self._step_down("another node manages this batch")
-                        return
-                    channel = await self._around.bus.consume_batch(
-                        self.claim.batch, self._on_delivery, self._on_lost, priority=self.claim.epoch
-                    )
-                    if await is_over(self.claim.batch, self._around.journal):
-                        await channel.close()
-                        self._step_down("it has ended")
-                        return
-                except (BusError, JournalError) as error:
-                    await self._say_waiting(f"RabbitMQ: {error}")
-                    await asyncio.sleep(RETRY_SECONDS)
-                    continue
-                if self._losses != losses:
-                    continue  # Lost again before we knew that we had it.
-                self._channel = channel
-                self._consuming.set()
-                if not fresh or losses > seen:
-                    # Each batch has its queue before its tasks are sent: one that had to be made was lost.
-                    await self._ask_around(wiped=losses > seen or channel.created)
-                fresh, seen = False, losses
-            await asyncio.sleep(0.2)
+        self._drop(await self._queue.consume())
 
-    async def _ask_around(self, *, wiped: bool) -> None:
-        self._core.resume()
-        self._wake.set()
-        await asyncio.sleep(ANSWER_SECONDS)
-        try:
-            # The length of a queue is the broker's: there is no event to wait for.
-            while self._channel is not None and await self._channel.waiting():  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-        except BusError:
-            return
-        self._core.redispatch(wiped=wiped)
-        self._wake.set()
-
-    async def _say_waiting(self, words: str) -> None:
-        if self._core.state is BatchState.PENDING:
-            try:
-                await self._around.journal.run(writer.wait_for, self.claim.batch, self.claim.epoch, words[:500])
-            except JournalError:
-                return
-            await self._around.notify(self.claim.batch)
-
-    async def _say_what_is_missing(self) -> None:
-        """Say what holds the batch up outside, once it is dispatched: the broker, or a queue that nobody reads."""
-        outside, dispatcher = self._around.outside, self._around.dispatcher
-        queues: list[str] = []
-        said: tuple[BatchState, str] | None = None
-        while not self._over:
-            await asyncio.sleep(LOOK_SECONDS)
-            state = self._core.state
-            if state is BatchState.PENDING:
-                continue  # Admission says what it waits for.
-            try:
-                words = outside.broker()
-                if not words and self._core.waits_for_workers:
-                    queues = queues or await asyncio.wrap_future(
-                        dispatcher.submit(dispatcher.queues, self.claim.batch, self._queue)
-                    )
-                    words = await outside.unread(queues)
-                # A change of state takes the words back; so does nobody after a takeover.
-                if (words or said or self.claim.epoch > 1) and (state, words) != said:
-                    await self._around.journal.run(writer.wait_for, self.claim.batch, self.claim.epoch, words)
-                    await self._around.notify(self.claim.batch)
-                    said = state, words
-            except JournalError as error:
-                logger.info("Batch %s: what it waits for could not be said: %s", self.claim.batch, error)
-
-    def _step_down(self, why: str) -> None:
+    def _drop(self, why: str) -> None:
         logger.warning("Batch %s is dropped here: %s", self.claim.batch, why)
         self._over = True
         self._wake.set()
@@ -384,10 +246,8 @@ class BatchManager:
             self._over = True
         self._wake.set()
 
-    # --- admission and dispatch ---------------------------------------------------------------------------------
-
     async def _admit(self) -> None:
-        await self._consuming.wait()
+        await self._queue.consumed.wait()
         if self._admitted:
             self._core.admit()
             self._wake.set()
@@ -399,9 +259,9 @@ class BatchManager:
         while self._core.state is BatchState.PENDING and not self._over:
             match await self._around.waiting_room.verdict(applicant):
                 case Admitted() as verdict:
-                    self._timers.pop(self._start_by_passed, None)
+                    self._timers.drop(self._start_by_passed)
                     self._deadline = verdict.deadline
-                    self._at(verdict.deadline_in, self._core.deadline_passed)
+                    self._timers.set(self._core.deadline_passed, verdict.deadline_in)
                     self._core.admit()
                     self._wake.set()
                     return
@@ -411,7 +271,7 @@ class BatchManager:
                     return
                 case Waits() as waits if monotonic() - said >= SAY_SECONDS:
                     said = monotonic()
-                    await self._say_waiting(waits.words)
+                    await self._waiting_for.say(waits.words)
 
     async def _dispatching(self) -> None:
         again = False
@@ -420,7 +280,7 @@ class BatchManager:
             while self._core.decision is None:
                 send = partial(
                     self._around.dispatcher.publish, self.claim.batch, effect.branches, of=len(self._core.branches),
-                    queue=self._queue, deadline=self._deadline, again=effect.again or again,
+                    queue=self._workers, deadline=self._deadline, again=effect.again or again,
                 )  # fmt: skip
                 try:
                     await asyncio.wrap_future(self._around.dispatcher.submit(send))
@@ -434,20 +294,3 @@ class BatchManager:
                 self._core.sent(effect.branches)
                 self._wake.set()
                 break
-
-    async def _look_after_processes(self) -> None:
-        """Whoever runs our tasks and is silent: does its mailbox still have a reader?"""
-        while not self._over:
-            await asyncio.sleep(ANSWER_SECONDS)
-            now = monotonic()
-            for process in self._core.running_on():
-                if now - self._heard.setdefault(process, now) < SILENT_SECONDS:
-                    continue
-                try:
-                    lives = await self._around.process_lives(process)
-                except BusError:
-                    break
-                if not lives:
-                    self._heard.pop(process, None)
-                    self._core.process_gone(process)
-                    self._wake.set()

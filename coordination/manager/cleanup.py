@@ -17,7 +17,7 @@ from coordination.models import Batch
 from coordination.protocol.states import BatchState
 
 from . import strays
-from .batch_manager import Surroundings
+from .surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,11 @@ from coordination.journal.wake import wake_nodes
 
 from . import cleanup, strays
 from .alerts import Alerts
-from .batch_manager import BatchManager, Notify, Surroundings
+from .batch_manager import BatchManager
 from .dispatch import Dispatcher
 from .generation import GenerationWatch
 from .outside import Outside
+from .surroundings import Notify, Surroundings
 from .waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
