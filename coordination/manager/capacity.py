@@ -4,9 +4,6 @@ Each server is asked in a thread of its own, and waited for a second at most: on
 own customers' batches and nobody else's. Connections are kept while looks go on, and closed after them.
 """
 
-import asyncio
-import contextlib
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +17,8 @@ from coordination.protocol.states import Kind
 from coordination.resources import registry
 from coordination.resources.base import ResourceError
 from coordination.resources.kept import KeptConnections
+
+from .asker import Asker
 
 ANSWER_SECONDS = 1.0
 """How long a look waits for a server's answer."""
@@ -62,39 +61,20 @@ class Capacities:
 
     def __init__(self) -> None:
         self._kept: dict[Server, KeptConnections] = {}
-        self._asking: dict[Server, asyncio.Future[Answer]] = {}
+        self._asker = Asker[Server, Answer]("coordination-capacity")
 
     async def look(self, aliases: Iterable[str]) -> dict[Server, Answer]:
         """What the servers of these aliases answer now. Takes little more than a second, whatever they do."""
         servers = {server_of(alias): alias for alias in aliases}
-        self._asking = {server: asked for server, asked in self._asking.items() if not asked.done()}
-        new = {server: self._ask(server, alias) for server, alias in servers.items() if server not in self._asking}
-        self._asking |= new
-        if new:
-            await asyncio.wait(new.values(), timeout=ANSWER_SECONDS)
-        asked = {server: self._asking[server] for server in servers}
-        return {server: it.result() if it.done() else "it does not answer" for server, it in asked.items()}
+        for server, alias in servers.items():
+            self._kept.setdefault(server, KeptConnections(alias))
+        answers = await self._asker.ask(servers, lambda server: _answer(self._kept[server]), ANSWER_SECONDS)
+        return {server: answers.get(server, "it does not answer") for server in servers}
 
     def hang_up(self) -> None:
         """Close the connections that are not in use."""
         for kept in self._kept.values():
             kept.close_idle()
-
-    def _ask(self, server: Server, alias: str) -> asyncio.Future[Answer]:
-        kept = self._kept.setdefault(server, KeptConnections(alias))
-        loop = asyncio.get_running_loop()
-        asked: asyncio.Future[Answer] = loop.create_future()
-
-        def tell(answer: Answer) -> None:
-            if not asked.done():
-                asked.set_result(answer)
-
-        def ask() -> None:
-            with contextlib.suppress(RuntimeError):  # The node has ended meanwhile.
-                loop.call_soon_threadsafe(tell, _answer(kept))
-
-        threading.Thread(target=ask, name=f"coordination-capacity-{alias}", daemon=True).start()
-        return asked
 
 
 def _is_held(alias: str) -> bool:

@@ -5,9 +5,7 @@ journal, where every other node sees it within a second: none of them works unti
 """
 
 import asyncio
-import contextlib
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from time import monotonic
 
@@ -17,6 +15,8 @@ from coordination.journal.generation import RAISE_SECONDS, Standing
 from coordination.journal.pool import JournalError, JournalPool
 from coordination.resources import marks, registry
 from coordination.resources.base import ResourceError
+
+from .asker import Asker
 
 logger = logging.getLogger(__name__)
 attention = logging.getLogger("coordination.attention")
@@ -40,9 +40,9 @@ class GenerationWatch:
         self._looked = False
         self._reminded = -REMIND_SECONDS
         self._unread = set(registry.aliases())
-        self._asking: dict[str, asyncio.Future[int | None]] = {}
-        self._late: dict[str, int] = {}
-        """What databases have told that were not waited for any more: only what was read, never what was written."""
+        self._asker = Asker[str, None]("coordination-mark")
+        self._read: dict[str, int] = {}
+        """What databases have told, in time or late, and was not looked at yet."""
         self._failing: dict[str, str] = {}
         self._waited = -REMIND_SECONDS
 
@@ -92,9 +92,8 @@ class GenerationWatch:
 
     async def _compare(self) -> None:
         """Ask the databases that were not asked yet. Until one has answered, nothing is known."""
-        installation = conf.installation()
-        answers = await self._ask(self._unread, lambda alias: marks.read(alias, installation), late=self._late)
-        answers |= {alias: self._late.pop(alias) for alias in list(self._late)}
+        await self._ask(self._unread - self._read.keys(), self._read_from)
+        answers = {alias: self._read.pop(alias) for alias in list(self._read)}
         self._say_waited(self._unread - answers.keys())
         if self._unread and not answers and not self._looked:
             return
@@ -103,6 +102,9 @@ class GenerationWatch:
             await self._journal.run_anyway(generation.found_later, max(answers.values()))
         self._looked = True
         await self.hear(await self._journal.run_anyway(generation.standing))
+
+    def _read_from(self, alias: str) -> None:
+        self._read[alias] = marks.read(alias, conf.installation())
 
     def _say_waited(self, aliases: Iterable[str]) -> None:
         if (names := ", ".join(sorted(aliases))) and monotonic() - self._waited >= REMIND_SECONDS:
@@ -114,60 +116,23 @@ class GenerationWatch:
         raised: int | None = await self._journal.run(generation.raise_generation, every)
         if raised is None:
             return False
-        installation = conf.installation()
-
-        def write(alias: str) -> int:
-            marks.write(alias, installation, raised)
-            return raised
-
-        await self._ask(registry.aliases(), write)
+        latest = raised
+        await self._ask(registry.aliases(), lambda alias: marks.write(alias, conf.installation(), latest))
         return True
 
-    # --- asking all databases at once, each in a thread: one that hangs holds up nobody ---------------------------
+    async def _ask(self, aliases: Iterable[str], question: Callable[[str], None]) -> None:
+        """Ask ``question`` of each, and wait for those that answer soon. It may raise: it is asked again then."""
 
-    async def _ask(
-        self, aliases: Iterable[str], question: Callable[[str], int], *, late: dict[str, int] | None = None
-    ) -> dict[str, int]:
-        """What those answer who do so in time; the answers of others go into ``late`` when they come."""
-        todo = [alias for alias in aliases if alias not in self._asking and alias not in (late or ())]
-        asked = {alias: self._start(alias, question, late) for alias in todo}
-        self._asking |= asked
-        if asked:
-            await asyncio.wait(asked.values(), timeout=ANSWER_SECONDS)
-        answers = {alias: future.result() for alias, future in asked.items() if future.done()}
-        for future in asked.values():
-            future.cancel()  # From now on an answer is late.
-        return {alias: answer for alias, answer in answers.items() if answer is not None}
-
-    def _start(
-        self, alias: str, question: Callable[[str], int], late: dict[str, int] | None
-    ) -> "asyncio.Future[int | None]":
-        loop = asyncio.get_running_loop()
-        asked: asyncio.Future[int | None] = loop.create_future()
-
-        def tell(answer: int | None, problem: str) -> None:
-            self._asking.pop(alias, None)
-            self._note(alias, problem)
-            if not asked.done():
-                asked.set_result(answer)
-            elif late is not None and answer is not None:
-                late[alias] = answer
-
-        def ask() -> None:
-            answer, problem = None, ""
+        def ask(alias: str) -> None:
+            problem = ""
             try:
-                answer = question(alias)
+                question(alias)
             except ResourceError as error:
                 problem = str(error)
             except Exception as error:  # Whatever it is, the database is to be asked again.
                 problem = f"{alias}: {type(error).__name__}: {error}"
-            with contextlib.suppress(RuntimeError):  # The node has ended meanwhile.
-                loop.call_soon_threadsafe(tell, answer, problem)
+            if problem and self._failing.get(alias) != problem:
+                logger.warning("A database cannot tell, nor be told, how old the journal is: %s", problem)
+            self._failing[alias] = problem
 
-        threading.Thread(target=ask, name=f"coordination-mark-{alias}", daemon=True).start()
-        return asked
-
-    def _note(self, alias: str, problem: str) -> None:
-        if problem and self._failing.get(alias) != problem:
-            logger.warning("A database cannot tell, nor be told, how old the journal is: %s", problem)
-        self._failing[alias] = problem
+        await self._asker.ask(aliases, ask, ANSWER_SECONDS)
