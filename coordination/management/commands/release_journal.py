@@ -17,6 +17,7 @@ from coordination.management.base import Command as OurCommand
 from coordination.management.who import who
 from coordination.models import Batch
 from coordination.protocol.gid import parse
+from coordination.redact import redacted
 from coordination.resources import marks, registry
 from coordination.resources.base import ResourceError
 
@@ -65,7 +66,7 @@ class Command(OurCommand):
             try:
                 seen = max(seen, marks.read(alias, conf.installation()))
             except ResourceError as error:
-                self.stderr.write(f"Not asked: {error}")
+                self.stderr.write(redacted(f"Not asked: {error}"))
         return seen
 
     def _say_what_is_in_question(self) -> None:
@@ -88,7 +89,7 @@ class Command(OurCommand):
                 gids = [parse(each.gid) for each in registry.resource_of(alias).recover()]
                 found.update(parts.batch for parts in gids if parts)
             except ResourceError as error:
-                self.stderr.write(f"Not asked: {error}")
+                self.stderr.write(redacted(f"Not asked: {error}"))
         return found
 
     def _unknown(self, prepared: Iterable[UUID]) -> list[UUID]:
