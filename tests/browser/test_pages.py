@@ -124,7 +124,7 @@ def test_a_refusal_is_said_on_the_page_of_the_batch(running: Site, people: Peopl
         visit(page, running, place)
         page.get_by_label("What was put right, and how").fill(" ")
         page.get_by_role("button", name="Mark as put right").click()
-        expect(page.get_by_role("alert")).to_have_text("Say what was put right, and how.")
+        expect(page.get_by_text("Say what was put right, and how.")).to_be_visible()
         page.get_by_label("Tasks by state").get_by_role("link", name="Committed").click()
         expect(page).to_have_url(f"{running.public_url}{place.path}?state=committed")
         page.get_by_role("link", name="Journal", exact=True).click()
