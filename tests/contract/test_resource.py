@@ -1,7 +1,9 @@
 """What the protocol asks of a database (``coordination/resources/base.py``): how prepared work ends, and its proof."""
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -88,14 +90,54 @@ def test_another_database_is_unknown(engine: PostgreSQLEngine) -> None:
         engine.server.query("postgres", f"ROLLBACK PREPARED '{gid}'")
 
 
-def test_busy_is_tried_again(engine: PostgreSQLEngine) -> None:
-    """Row 35. Another session is at it (55000): wait for it rather than report anything."""
+def test_busy_is_tried_again(engine: PostgreSQLEngine, other: Resource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 35. Another session is at it (55000): wait for it, and say what it did; if it takes too long, that."""
     end = insert_x(engine)
-    with ThreadPoolExecutor(8) as together:
-        finish = partial(engine.resource.finish, end.gid, Decision.COMMIT, end.proof)
-        finished = [each.result() for each in [together.submit(finish) for _ in range(8)]]
-    assert {each.outcome for each in finished} == {Outcome.COMMITTED}
+    with commits_unanswered(engine) as let_go, ThreadPoolExecutor(2) as together:
+        first = together.submit(engine.resource.finish, end.gid, Decision.COMMIT, end.proof)
+        try:
+            at_it = f"{UNANSWERED} AND query LIKE 'COMMIT PREPARED%'"
+            wait_until(lambda: engine.query(at_it), 10, what="a session that is at it")
+            began = time.monotonic()
+            finished = other.finish(end.gid, Decision.COMMIT, end.proof)
+            assert finished.outcome is Outcome.UNKNOWN and "busy" in finished.how
+            assert time.monotonic() - began >= 0.4
+            monkeypatch.setattr(postgresql, "BUSY_PAUSES", (0.1,) * 200)
+            second = together.submit(other.finish, end.gid, Decision.COMMIT, end.proof)
+        finally:
+            let_go()
+        assert [each.result().outcome for each in (first, second)] == [Outcome.COMMITTED] * 2
     assert engine.values() == ["x"]
+
+
+UNANSWERED = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+@contextlib.contextmanager
+def commits_unanswered(engine: PostgreSQLEngine) -> Iterator[Callable[[], None]]:
+    """The server has each commit wait for a standby that there is not, and hold what it commits; until told."""
+
+    def standby(change: str) -> None:
+        engine.server.query("postgres", f"ALTER SYSTEM {change}")
+        engine.server.query("postgres", "SELECT pg_reload_conf()")
+
+    over = threading.Event()
+
+    def commit() -> None:
+        with engine.server.connect(engine.database) as session:
+            while not over.is_set():
+                session.execute("SELECT pg_logical_emit_message(true, 'a test', '')")
+
+    with ThreadPoolExecutor(1) as beside:
+        try:
+            standby("SET synchronous_standby_names = 'nobody'")
+            beside.submit(commit)
+            # The server comes to know of it in its own time.
+            wait_until(lambda: engine.query(f"{UNANSWERED} AND query LIKE '%a test%'"), 10, what="a commit that waits")
+            yield partial(standby, "RESET synchronous_standby_names")
+        finally:
+            over.set()
+            standby("RESET synchronous_standby_names")
 
 
 def test_a_server_that_is_down_is_unknown(engine: PostgreSQLEngine) -> None:

@@ -31,3 +31,12 @@ def delete_queue(site: Site, batch: str) -> None:
     """Delete the queue of the batch's votes, with what is in it."""
     with site.rabbitmq.connect() as connection:
         connection.channel().queue_delete(f"coordination.{site.installation}.batch.{batch.replace('-', '')}")
+
+
+def bind_mailbox(site: Site, process: str, *, bound: bool = True) -> None:
+    """Let what is said to a worker process come to its mailbox (again), or, not ``bound``, let it be lost."""
+    names = Topology(site.installation)
+    with site.rabbitmq.connect() as connection:
+        channel = connection.channel()
+        change = channel.queue_bind if bound else channel.queue_unbind
+        change(names.mailbox(process), names.decisions, process)
