@@ -88,6 +88,7 @@ def test_killed_at_each_step_until_a_thousand_tasks_are_decided(worker: Process,
     print(f"\n{MANY} prepared tasks committed {took:.1f} s after a node was started, which was ready in {ready:.1f} s")
     assert took < 10
     assert (rows(site, batch), doubled(site, batch), field(site, batch, "epoch")) == (MANY, [], 5)
+    assert set(attempts(site, batch).values()) == {1}  # Also of those that were sent twice.
     nothing_left(site, batch)
 
 
