@@ -156,6 +156,9 @@ async def test_without_a_channel_layer_batches_complete_and_screens_catch_up(
 ) -> None:
     """Rows 10, 12. Neither a node's wake-up nor a screen's hint arrives: both look by themselves."""
     site = orm
+    # Nodes that have just started look at once; these have done so.
+    before = await sync_to_async(begin)(tasks=1, seconds=1)
+    assert await sync_to_async(ended)(site, before) == "COMMITTED"
     try:
         if layer == "away":
             await sync_to_async(site.redis.kill)()
