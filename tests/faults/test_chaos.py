@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tests.chaos.checker import in_another_order
 from tests.chaos.growth import grown
 from tests.chaos.plan import LONG, SECONDS, Kind, draw
 from tests.conftest import SITE
@@ -41,6 +42,13 @@ def test_what_grows_is_told_from_what_only_swings() -> None:
     found = grown({"node 1: MB": climbing, "web: MB": swinging, "worker 1: files": [20.0] * 80})
     assert [words.partition(" grew")[0] for words in found] == ["node 1: MB"]
     assert grown({"web: MB": [1.0, 2.0]}) == ["web: MB: only 2 samples, which says nothing"]
+
+
+def test_a_database_that_lacks_a_batch_is_reported_as_one_that_has_them_in_another_order() -> None:
+    assert in_another_order({"one": ["a", "b"], "other": ["a", "b"]}) == in_another_order({}) == []
+    for other in (["a"], ["a", "c"], ["a", "c", "b"]):
+        (words,) = in_another_order({"one": ["a", "b"], "other": other})
+        assert "from place 2 on" in words
 
 
 @pytest.mark.timeout(170)
