@@ -200,8 +200,8 @@ def store(story: Story) -> str:
         epoch=1,
         node=NODE,
         start_by=created + timedelta(hours=1),
-        deadline_seconds=900,
-        deadline=dispatched + timedelta(minutes=15) if dispatched else None,
+        deadline_seconds=86_400,  # so on another day: the words are as long as they get
+        deadline=dispatched + timedelta(days=1) if dispatched else None,
         created_by=get_user_model().objects.filter(username=story.who).first(),
         dispatched=dispatched,
         decided=decided,
