@@ -8,7 +8,6 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -118,8 +117,8 @@ def _messages(
     task: str, rows: Sequence[Row], *, batch: UUID, of: int, deadline: float, again: bool
 ) -> Iterator[TaskMessage]:
     template = current_app.amqp.as_task_v2(
-        str(rows[0][0]), task, args=(), kwargs={}, expires=datetime.fromtimestamp(deadline, UTC), argsrepr="(…)",
-        kwargsrepr="{…}", origin=f"coordination@{socket.gethostname()}",
+        str(rows[0][0]), task, args=(), kwargs={}, argsrepr="(…)", kwargsrepr="{…}",
+        origin=f"coordination@{socket.gethostname()}",
     )  # fmt: skip
     embed = template.body[2]
     base = {name: value for name, value in template.headers.items() if value is not None}

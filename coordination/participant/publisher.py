@@ -33,7 +33,7 @@ from coordination.protocol.states import Decision
 
 logger = logging.getLogger(__name__)
 
-TOGETHER, ENDS_TOGETHER = 0.04, 0.012
+TOGETHER, ENDS_TOGETHER = 0.08, 0.012
 """Seconds that what a busy process says waits for company; reports of what is finished wait less.
 
 A publish costs worker, broker and node about as much as three of the short tasks it tells of.

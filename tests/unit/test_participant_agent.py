@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coordination.participant import agent as module
+from coordination.participant import publisher as publishing
 from coordination.participant.agent import Agent
 from coordination.protocol.encoding import encode
 from coordination.protocol.messages import (
@@ -48,6 +49,15 @@ class Heard(Bus):
 
     def of(self, kind: type) -> list[Any]:
         return [m for m in self.said if isinstance(m, kind)]
+
+
+class Task:
+    """An execution, as far as the agent looks."""
+
+    batch = BATCH
+
+    def interrupt(self) -> bool:
+        return False
 
 
 @pytest.fixture
@@ -117,6 +127,19 @@ def test_a_vote_is_held_before_it_is_said(agent: Agent, bus: Heard) -> None:
     wait_until(lambda: any(type(m).__name__ == "Held" for m in bus.said), 5, what="the answer")
     (held,) = [m for m in bus.said if type(m).__name__ == "Held"]
     assert held.gids == (gid(1),)  # type: ignore[union-attr]
+
+
+def test_a_process_between_two_tasks_is_busy(agent: Agent, bus: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "TOGETHER", 60.0)
+    monkeypatch.setattr(module, "BETWEEN_TASKS", 60.0)
+    task = Task()
+    agent.at_work(task)
+    agent.vote(BATCH, [vote(1)])
+    agent.at_rest(task)
+    time.sleep(0.05)
+    assert not bus.publishes
+    monkeypatch.setattr(module, "BETWEEN_TASKS", 0.02)
+    wait_until(lambda: bus.publishes, 5, what="the vote of a process that got no other task")
 
 
 def test_the_unanswered_is_said_again(bus: Heard, monkeypatch: pytest.MonkeyPatch) -> None:

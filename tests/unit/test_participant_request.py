@@ -19,15 +19,18 @@ from tests.unit.test_participant_task import plain
 
 
 class Delivery:
-    """One delivery of a task's message, on a connection of its own unless told otherwise."""
+    """One delivery of a task's message, on a connection of its own unless told otherwise.
+
+    ``seconds`` are left until its batch's deadline.
+    """
 
     def __init__(
         self, batch: uuid.UUID, *, id: str = "", redelivered: bool = False, again: bool = False, retries: int = 0,
-        channel: Any = None,
+        channel: Any = None, seconds: float = 99,
     ) -> None:  # fmt: skip
         self.said: list[str] = []
         self.channel = channel or kombu.Connection("memory://").channel()
-        ticket = Ticket(batch=batch, number=1, of=1, name="t", alias="a", deadline=time.time() + 99, again=again)
+        ticket = Ticket(batch=batch, number=1, of=1, name="t", alias="a", deadline=time.time() + seconds, again=again)
         made = current_app.amqp.as_task_v2(
             id or str(uuid.uuid4()), plain.name, args=("x",), kwargs={KEY: ticket.plain()}, retries=retries
         )  # fmt: skip
@@ -64,6 +67,12 @@ def test_what_has_not_begun_is_dropped_once_one_has_found_that_its_batch_is_over
     late = Delivery(batch)
     assert late.request.revoked() and late.said == ["ack"]
     assert not Delivery(other).request.revoked()
+
+
+@pytest.mark.parametrize("how", [{}, {"redelivered": True}, {"again": True}, {"retries": 1}])
+def test_after_the_deadline_none_is_run(how: dict[str, Any]) -> None:
+    late = Delivery(uuid.uuid4(), seconds=-1, **how)
+    assert late.request.revoked() and late.said == ["ack"]
 
 
 @pytest.mark.parametrize("how", [{"redelivered": True}, {"again": True}, {"retries": 1}])
