@@ -78,7 +78,7 @@ def where(tasks: int, phases: list[dict[str, float]]) -> None:
         return [(p[second] - p.get(first, 0)) * 1000 for p in phases]
 
     print(
-        "  where the time of (a) goes (the journal's times are when a thing was stored, up to 50 ms after it was said):"
+        "  where the time of (a) goes (the journal's times are when a thing was stored, up to 0.2 s after it happened):"
     )
     line("launch: recorded", between("", "launch returned"))
     line("dispatch: claimed and admitted", between("launch returned", "dispatched"))

@@ -46,7 +46,7 @@ from .waiting_for import WaitingFor
 
 logger = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 0.05
+FLUSH_SECONDS = 0.1
 SAY_SECONDS = 2.0
 """Between two changes of the words that say for what a batch waits."""
 RETRY_SECONDS = 1.0
