@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import amqp
@@ -13,6 +14,7 @@ from tests.services.process import Process, ProcessFailed, run
 
 PACKAGE = "rabbitmq-server"
 FOLDER = "/usr/lib/rabbitmq/bin"  # Debian's programs on PATH insist on running as the account rabbitmq; these do not
+PLUGINS = "lib/rabbitmq_server-*/plugins"  # beside that folder
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,12 @@ class RabbitMQ:
         cookie.write_text(self._cookie)
         cookie.chmod(0o400)
         (self._home / "enabled_plugins").write_text("[].\n")
+        # The node reads what each plugin that it finds could be set to, enabled or not: a quarter of its start. Most of
+        # what lies beside them is the node itself.
+        (self._home / "plugins").mkdir()
+        for part in Path(FOLDER).parent.glob(f"{PLUGINS}/*"):
+            if part.name.startswith("rabbitmq_prelaunch") or not part.name.startswith("rabbitmq_"):
+                (self._home / "plugins" / part.name).symlink_to(part)
         (self._home / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
             "log.console = true\nlog.console.level = info\nlog.file = false\n"
@@ -218,6 +226,7 @@ class RabbitMQ:
             "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
             "RABBITMQ_LOG_BASE": str(home / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            **({"RABBITMQ_PLUGINS_DIR": str(plugins)} if any((plugins := home / "plugins").iterdir()) else {}),
             "RABBITMQ_PID_FILE": str(home / "pid"),
             "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
