@@ -2,8 +2,8 @@
 
 **When things start.** Where every server will listen is settled when this file is imported, and written into the
 environment before Django reads its settings. The servers themselves start when a test first asks for them: the
-simulation and most unit tests run without any. Each pytest process has servers of its own; in it the order is: unit,
-simulation, contract, integration, faults, and whole stacks last.
+simulation and most unit tests run without any. Each pytest process has servers of its own; alone its order is: unit,
+simulation, contract, integration, faults, and whole stacks last; beside others nearly the reverse.
 
 **Which database a test sees.**
 
@@ -53,6 +53,8 @@ from django.db.backends.signals import connection_created  # noqa: E402
 from pytest_django import DjangoDbBlocker  # noqa: E402
 
 ORDER = ("unit", "simulation", "contract", "integration", "faults")
+BROWSER = "tests/browser"
+PARALLEL_ORDER = ("browser", "faults", "embedded", "integration", "contract", "simulation", "unit")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,13 +67,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first, whatever the order on the command line."""
+    """Quick tests first, whatever the order on the command line; beside other processes last, so that all end together.
+
+    Then long files that mostly wait also run beside those that mostly compute.
+    """
+    order = PARALLEL_ORDER if "PYTEST_XDIST_WORKER" in os.environ else ORDER
 
     def place(item: pytest.Item) -> int:
-        folder = next((part for part in reversed(item.path.parts) if part in ORDER), "")
-        return ORDER.index(folder) if folder else len(ORDER)
+        folder = next((part for part in reversed(item.path.parts) if part in order), "")
+        return order.index(folder) if folder else len(order)
 
     items.sort(key=place)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile` tests/browser goes to one process as if it were a file: it shares a site and a browser."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return BROWSER if file.startswith(f"{BROWSER}/") else file
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

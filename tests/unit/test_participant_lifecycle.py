@@ -14,6 +14,7 @@ from coordination.errors import AliasNotTwoPhase, EngineCannotPrepare
 from coordination.participant import lifecycle
 from coordination.protocol.states import Kind
 from coordination.resources import registry
+from tests.services import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +30,9 @@ def began(pool: str) -> None:
     lifecycle._worker_began(sender=consumer)
 
 
-def test_pools_that_run_tasks_in_the_worker_itself_get_one() -> None:
+def test_pools_that_run_tasks_in_the_worker_itself_get_one(settings: Settings) -> None:
     """Once, named after the process; it keeps trying to reach the broker by itself."""
+    settings.COORDINATION_BROKER_URL = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
     for pool in ("threads", "solo", "threads"):
         began(pool)
     (agent,) = lifecycle._agents.values()
