@@ -27,7 +27,7 @@ TASKS = "tests.faults.trouble.tasks."
 @pytest.fixture(scope="module", autouse=True)
 def node(whole_site: Site) -> Iterator[None]:
     """A node; the demo's customers."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with whole_site.node():
         yield
 

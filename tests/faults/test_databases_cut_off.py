@@ -13,7 +13,7 @@ from tests.services import Site
 
 @pytest.fixture(scope="module", autouse=True)
 def node(whole_site: Site) -> Iterator[None]:
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with whole_site.node():
         yield
 

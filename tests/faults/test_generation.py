@@ -20,7 +20,7 @@ SETUP = "import django; django.setup(); from coordination.models import Batch"
 @pytest.fixture(scope="module")
 def worker(whole_site: Site) -> Iterator[Process]:
     """Customers and a worker; the nodes are the tests' own. In the end the journal is one that nodes work with."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with whole_site.worker("prefork", 2) as worker:
         yield worker
     highest = max(mark(whole_site, alias) for alias in ALIASES)

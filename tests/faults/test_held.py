@@ -30,10 +30,9 @@ class Holding:
 
     def prepare(self) -> None:
         """Make the file and grant both to acme."""
-        manage = self.site.manage
-        manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+        self.site.demo_data()
         self.file.touch()
-        manage("migrate", "--database=demo_file", "--verbosity=0", check=True, env=self.env)
+        self.site.manage("migrate", "--database=demo_file", "--verbosity=0", check=True, env=self.env)
         self.site.query(
             "default",
             "INSERT INTO coordination_customerdatabase (customer_id, name, alias) SELECT c.id, v.name, v.alias"

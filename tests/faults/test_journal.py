@@ -30,7 +30,7 @@ ROUNDS = 1000
 @pytest.fixture(scope="module")
 def working(whole_site: Site) -> Iterator[Site]:
     """Customers and a worker; the nodes are each test's own."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with whole_site.worker("prefork", 2):
         yield whole_site
 
@@ -96,7 +96,7 @@ def test_the_journal_dies_with_the_decision_stored_and_its_answer_lost(
 
 def test_the_last_vote_and_the_deadline_in_the_same_instant(orm: Site) -> None:
     """Row 7. A thousand rounds of two managers, each on a connection of its own: the journal lets one of them win."""
-    orm.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    orm.demo_data()
     batches = waiting_for_one_vote(ROUNDS)
     try:
         loaded = [claims.load(Claim(batch=batch, epoch=1)) for batch in batches]

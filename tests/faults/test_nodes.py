@@ -32,7 +32,7 @@ MANY = 1000
 @pytest.fixture(scope="module")
 def worker(whole_site: Site) -> Iterator[Process]:
     """Customers and a worker of two processes; nodes are each test's own."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with whole_site.worker("prefork", 2) as worker:
         yield worker
 
@@ -223,7 +223,7 @@ def test_votes_that_reach_nobody(worker: Process, site: Site, crash: Crash) -> N
 
 def test_a_worker_killed_with_five_hundred_prepared_after_the_decision(site: Site, crash: Crash) -> None:
     """Row 15. Another worker finishes them within ten seconds."""
-    site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    site.demo_data()
     doomed = site.worker("prefork", 2)
     site.node(env=crash.at("decision.stored=wait"))
     batch = start(site, tasks=500, fail_at=0, rows=1)

@@ -37,7 +37,7 @@ TIGHT = {"DJANGO_SETTINGS_MODULE": "tests.faults.tight_layer"}
 @pytest.fixture(scope="module")
 def nodes(whole_site: Site) -> Iterator[list[Process]]:
     """One whose clock is an hour ahead and one whose clock is an hour behind; customers, and a worker."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with (
         whole_site.worker("prefork", 2),
         whole_site.node(env={**wrong_clock("+3600"), **TIGHT}) as ahead,

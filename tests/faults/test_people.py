@@ -22,7 +22,7 @@ CRM = 3
 @pytest.fixture(scope="module")
 def customers(whole_site: Site) -> Site:
     """The demo's customers; nodes and workers are each test's own."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     return whole_site
 
 

@@ -32,7 +32,7 @@ AWAY_SECONDS = 3
 @pytest.fixture(scope="module")
 def node(whole_site: Site) -> Iterator[Process]:
     """A node, beside two workers of two slots; all of them live to the end."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with whole_site.node() as node, whole_site.worker("prefork", 2) as one, whole_site.worker("threads", 2) as other:
         children = one.children()
         yield node

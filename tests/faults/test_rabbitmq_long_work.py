@@ -15,7 +15,7 @@ SECONDS = 3
 @pytest.fixture(scope="module")
 def impatient(whole_site: Site) -> Iterator[Site]:
     """A node and a worker with more slots than tasks, on a broker that soon asks for acknowledgements."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     give_up_after(whole_site.rabbitmq, SECONDS, look_every=0.5)
     with whole_site.node(), whole_site.worker("prefork", 5, env=APPS) as worker:
         yield whole_site

@@ -23,7 +23,7 @@ def proxy(whole_site: Site) -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def processes(whole_site: Site, proxy: Proxy) -> Iterator[list[Process]]:
     """A node and a worker that reach RabbitMQ through the proxy."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     env = {"AMQP_URL": whole_site.rabbitmq.url.replace(str(whole_site.rabbitmq.port), str(proxy.port))}
     with whole_site.node(env=env) as node, whole_site.worker("prefork", 2, env=env) as worker:
         yield [node, worker]

@@ -23,7 +23,7 @@ CROWD = 500
 @pytest.fixture(scope="module")
 def web(whole_site: Site) -> Iterator[Process]:
     """The web server, beside a node and a worker that knows the demo's tasks only."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": PASSWORD})
+    whole_site.demo_data()
     with whole_site.node() as node, whole_site.worker("prefork", 2) as worker, whole_site.web() as process:
         yield process
         assert node.alive and worker.alive and process.alive

@@ -1,11 +1,10 @@
 """Batches under test with real nodes and workers: launching them, and what the journal and the databases say."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.services import Site
+from tests.services import Site, launcher
 
 APPS = {"COORDINATION_APPS": "demo,tests.integration.participant.odd,tests.integration.oddities"}
 ALIASES = ("demo_ledger", "demo_warehouse", "demo_crm")
@@ -13,9 +12,7 @@ ALIASES = ("demo_ledger", "demo_warehouse", "demo_crm")
 
 def start(site: Site, plan: str = "demo", customer: str = "acme", **params: object) -> str:
     """Launch a batch and return its id at once."""
-    given = [f"--param={name}={value}" for name, value in params.items()]
-    done = site.manage("launch_batch", customer, plan, "--no-wait", "--json", *given, check=True, env=APPS)
-    return str(json.loads(done.stdout)["id"])
+    return launcher.of(site, APPS).launch(customer, plan, **params)
 
 
 def launch_together(wanted: Sequence[tuple[str, str, dict[str, Any]]], at_once: int) -> list[str]:

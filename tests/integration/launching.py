@@ -13,7 +13,7 @@ from tests.services import Process, Site
 @pytest.fixture(scope="module")
 def customers(whole_site: Site) -> Site:
     """The site with the demo's customers."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     return whole_site
 
 

@@ -14,7 +14,7 @@ ALIASES = ("demo_ledger", "demo_warehouse", "demo_crm")
 @pytest.fixture(scope="module")
 def running(whole_site: Site) -> Iterator[Site]:
     """The site with customers, a node, a prefork and a threads worker."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with whole_site.node(), whole_site.worker("prefork", 2), whole_site.worker("threads", 2):
         yield whole_site
 

@@ -14,7 +14,7 @@ SLOTS = 20
 @pytest.fixture(scope="module")
 def running(whole_site: Site) -> Iterator[Site]:
     """A node and one worker with two slots."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     with whole_site.node(), whole_site.worker("prefork", 2, env=APPS):
         yield whole_site
 

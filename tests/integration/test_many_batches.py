@@ -84,7 +84,7 @@ def left(site: Site, ids: list[str], failed: list[str], baseline: Counter[str], 
 @pytest.fixture
 def nodes(orm: Site) -> list[Process]:
     """Two nodes; the site has the demo's customers."""
-    orm.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    orm.demo_data()
     return [orm.node(), orm.node()]
 
 

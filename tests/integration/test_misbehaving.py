@@ -12,7 +12,7 @@ from tests.services import Site
 @pytest.fixture(scope="module")
 def running(whole_site: Site) -> Iterator[Site]:
     """A node, and a worker whose tasks wait one second for a lock."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     settings = {"DJANGO_SETTINGS_MODULE": "tests.integration.participant.odd.settings"}
     with whole_site.node(), whole_site.worker("prefork", 2, env={**APPS, **settings}):
         yield whole_site

@@ -17,7 +17,7 @@ SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.integration.one_process.settings"}
 @pytest.fixture(scope="module")
 def customers(whole_site: Site) -> Site:
     """The site with the demo's customers."""
-    whole_site.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+    whole_site.demo_data()
     return whole_site
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -55,6 +55,7 @@ class Site:
         self._home = scratch.folder / "home"
         self._started = 0
         self._migrated = False
+        self._peopled = False
         targets = {alias: server.url_of(name) for alias, (server, name) in self.databases.items() if alias != "default"}
         self.settings = {
             "AMQP_URL": rabbitmq.url,
@@ -98,6 +99,12 @@ class Site:
         self.run([sys.executable, "-c", program], check=True)
         self._migrated = True
 
+    def demo_data(self) -> None:
+        """Make the demo's customers and people, the first time it is called. Their password is `for the tests`."""
+        if not self._peopled:
+            self.manage("demo_data", check=True, env={"DEMO_PASSWORD": "for the tests"})
+            self._peopled = True
+
     # Commands.
 
     def manage(
@@ -128,6 +135,15 @@ class Site:
             words = " ".join(command[1:3])
             raise ProcessFailed(f"{words} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
+
+    def piped(self, command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+        """Start a command that is talked to over its standard input and output. It ends with the test run."""
+        pipe = subprocess.PIPE
+        popen = subprocess.Popen(
+            list(command), stdin=pipe, stdout=pipe, text=True, start_new_session=True, env={**self.env, **env}, cwd=ROOT
+        )
+        self._scratch.started(popen.pid)
+        return popen
 
     # Long-running processes.
 
