@@ -39,17 +39,19 @@ _BRANCHES = """
         finished = CASE WHEN v.ended THEN clock_timestamp() ELSE b.finished END
     FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[],
                 %s::text[], %s::text[], %s::bool[], %s::bool[], %s::bool[])
-         AS v(number, state, process, gid, kind, proof, round, how, evidence, error, started, sent, ended)
-    WHERE b.batch_id = %s AND b.number = v.number AND (v.gid IS NULL OR b.gid IS NULL)
+         AS v(number, state, process, gid, kind, proof, round, how, evidence, error, started, sent, ended),
+         LATERAL (SELECT id FROM coordination_branch WHERE batch_id = %s AND number = v.number OFFSET 0) AS found
+    WHERE b.id = found.id AND (v.gid IS NULL OR b.gid IS NULL)
 """
+"""Found one by one: joined, the planner, whose statistics do not know of a new batch, would read all its branches."""
 
 _ATTEMPTS = """
     INSERT INTO coordination_attempt (branch_id, token, process, retries, vote, error, started, ended)
-    SELECT b.id, v.token, v.process, v.retries, v.vote, v.error::jsonb, clock_timestamp(),
+    SELECT found.id, v.token, v.process, v.retries, v.vote, v.error::jsonb, clock_timestamp(),
            CASE WHEN v.vote IS NULL THEN NULL ELSE clock_timestamp() END
     FROM unnest(%s::int[], %s::text[], %s::text[], %s::int[], %s::text[], %s::text[])
-         AS v(number, token, process, retries, vote, error)
-    JOIN coordination_branch AS b ON b.batch_id = %s AND b.number = v.number
+         AS v(number, token, process, retries, vote, error),
+         LATERAL (SELECT id FROM coordination_branch WHERE batch_id = %s AND number = v.number OFFSET 0) AS found
     ON CONFLICT (branch_id, token) DO UPDATE SET
         retries = COALESCE(EXCLUDED.retries, coordination_attempt.retries),
         vote = COALESCE(EXCLUDED.vote, coordination_attempt.vote),

@@ -197,10 +197,11 @@ class PostgreSQLResource:
 
     @staticmethod
     def _listing(prefix: str) -> str:
-        # Not the view pg_prepared_xacts, which joins two catalogs to show names.
+        # Not the view pg_prepared_xacts, which joins two catalogs to show names. And the snapshot is asked for once:
+        # for each row it would be sorted anew, with as many ids in it as there are rows.
         return (
             "SELECT gid, extract(epoch FROM clock_timestamp() - prepared), transaction::text,"
-            " pg_snapshot_xmax(pg_current_snapshot())::text FROM pg_prepared_xact()"
+            " (SELECT pg_snapshot_xmax(pg_current_snapshot()))::text FROM pg_prepared_xact()"
             " WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
             f" AND starts_with(gid, {pq.quoted(prefix)})"
         )
