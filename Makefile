@@ -18,6 +18,8 @@ DEMO_STAMP := .venv/.installed-for-the-demo
 SERVICES_STAMP := .venv/.installed-for-services
 PORT ?= 8000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, each of the hundreds of processes that the tests start would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo services test lint bench chaos soak screenshots venv packages
 
