@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from .node_link import CALL_TIMEOUT, RETRY_FIRST, RETRY_MOST, Link, as_bus_error, close_channel
+from .node_link import CALL_TIMEOUT, KEEPER_SECONDS, RETRY_FIRST, RETRY_MOST, Link, as_bus_error, close_channel
 from .port import BusError
 
 logger = logging.getLogger(__name__)
@@ -80,9 +80,10 @@ class QueueConsumer:
     async def close(self) -> None:
         """Stop; what was not acknowledged goes back. Never raises."""
         self._closed = True
+        self._gone.set()  # As for the link: this ends a keeper whose cancellation the client has swallowed.
         if self._keeper is not None:
             self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+            await asyncio.wait({self._keeper}, timeout=KEEPER_SECONDS)
         if self._channel is not None:
             channel, self._channel = self._channel, None
             await close_channel(channel)
@@ -100,6 +101,8 @@ class QueueConsumer:
         delay = RETRY_FIRST
         while True:
             await self._gone.wait()
+            if self._closed:
+                return
             if self._channel is not None:
                 channel, self._channel = self._channel, None
                 await close_channel(channel)

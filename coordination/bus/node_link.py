@@ -27,6 +27,8 @@ HEARTBEAT = 10
 RETRY_FIRST, RETRY_MOST = 0.2, 2.0
 PROBE_EVERY = 3.0
 """A connection that is cut without a word is noticed within this and ``CALL_TIMEOUT``; by heartbeats it takes 33 s."""
+KEEPER_SECONDS = 0.5
+"""How long a close waits for the task that keeps the connection up."""
 CHANNELS_SPARED = 16
 """Channels of the broker's limit that are left for short questions."""
 
@@ -89,9 +91,10 @@ class Link:
     async def close(self) -> None:
         """Close within 2 s. Never raises."""
         self._closed = True
+        self._lost.set()  # The client may swallow the cancellation; then this ends the keeper.
         if self._keeper is not None:
             self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+            await asyncio.wait({self._keeper}, timeout=KEEPER_SECONDS)
         self._drop()
         if self._closers:
             _, late = await asyncio.wait(self._closers, timeout=1.5)
@@ -217,6 +220,8 @@ class Link:
         while not self._closed:
             if self._connection is not None:
                 await self._watch()
+                if self._closed:
+                    return
                 logger.warning("Connection %s to the broker %s was lost; connecting again.", self._name, self._address)
                 self._drop()
             try:

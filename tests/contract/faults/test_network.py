@@ -1,12 +1,15 @@
 """What the adapters over RabbitMQ do when the network between them and the broker fails."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import pytest
 
+from coordination.bus import node_link
+from coordination.bus.address import read
 from coordination.bus.port import SILENT, BusError, NodeBus
 from tests.contract.listening import Process, consume, eventually, until_it_works
 from tests.contract.pairs import RabbitMQPair
@@ -34,6 +37,17 @@ class TestTheNetwork:
             await until_it_works(lambda: node.tell("one", b"repeated"), 3)
             await asyncio.sleep(0.01)
         await eventually(lambda: len(votes.bodies) >= 15 and len(one.heard) >= 15)
+
+    async def test_is_well_and_a_node_stops_while_it_asks_the_broker_something(
+        self, server: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The client swallows a cancellation now and then."""
+        monkeypatch.setattr(node_link, "PROBE_EVERY", 0.0005)
+        for _ in range(40):
+            link = node_link.Link(read(server.url), "test", probe=True)
+            await link.connect()
+            await asyncio.sleep(random.uniform(0, 0.02))
+            await asyncio.wait_for(link.close(), 2.5)
 
     async def test_swallows_everything(self, node: NodeBus, process: MakeProcess, proxy: Proxy) -> None:
         """Row 29. A black hole: no call hangs, and all is well again soon after it."""
