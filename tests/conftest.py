@@ -54,7 +54,7 @@ from pytest_django import DjangoDbBlocker  # noqa: E402
 
 ORDER = ("unit", "simulation", "contract", "integration", "faults")
 BROWSER = "tests/browser"
-PARALLEL_ORDER = ("browser", "faults", "embedded", "integration", "contract", "simulation", "unit")
+PARALLEL_ORDER = ("integration", "browser", "faults", "embedded", "contract", "simulation", "unit")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,7 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first, whatever the order on the command line; beside other processes last, so that all end together.
 
-    Then long files that mostly wait also run beside those that mostly compute.
+    Then long files that mostly wait also run beside those that mostly compute. Faults leave dead nodes in the journal,
+    which later ones speak of: so integration comes before them in any case.
     """
     order = PARALLEL_ORDER if "PYTEST_XDIST_WORKER" in os.environ else ORDER
 
