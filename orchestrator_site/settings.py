@@ -154,6 +154,9 @@ CELERY_TASK_TRACK_STARTED = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 4
+# Once reconnected, Celery would raise its prefetch count again at the end of each task: in a pool of threads by a call
+# from the task's thread, which waits for an answer on the socket that the worker reads too, and both may stand still.
+CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CONSUMER = "orchestrator_site.celery:Consumer"
 CELERY_BROKER_HEARTBEAT = 10
