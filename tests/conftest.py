@@ -3,7 +3,7 @@
 **When things start.** Where every server will listen is settled when this file is imported, and written into the
 environment before Django reads its settings. The servers themselves start when a test first asks for them: the
 simulation and most unit tests run without any. Each pytest process has servers of its own; alone its order is: unit,
-simulation, contract, integration, faults, and whole stacks last; beside others nearly the reverse.
+simulation, contract, integration, faults, and whole stacks last; beside others `PARALLEL_ORDER`.
 
 **Which database a test sees.**
 

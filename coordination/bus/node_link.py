@@ -89,7 +89,7 @@ class Link:
             self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Close within 2 s. Never raises."""
+        """Close within 2.5 s. Never raises."""
         self._closed = True
         self._lost.set()  # The client may swallow the cancellation; then this ends the keeper.
         if self._keeper is not None:

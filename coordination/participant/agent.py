@@ -35,7 +35,7 @@ INTERRUPT_AT = (0.0, 0.3, 2.0)
 BETWEEN_TASKS = 0.006
 """Seconds a process without a task is still taken for busy: its next one comes within 1 to 2 ms if there is any.
 
-Taken for idle at once, it would say what it has to say after each second or third task of a long queue.
+Taken for idle at once, it would say what it has to say after each fifth task or so of a long queue.
 """
 
 UNANSWERED_SECONDS = 30.0
